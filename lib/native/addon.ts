@@ -1,0 +1,127 @@
+/**
+ * The surface of the native addon. Only this folder touches it; errors that it throws carry `code` and `remedy`
+ * (native/base/error.h) and are turned into {@link LutraError} by the loader.
+ */
+
+/** Which NPU library stands behind the segments; `none` plans have no segments. */
+export type NativeNpu =
+  | { kind: 'none' }
+  | { kind: 'host' }
+  | { kind: 'library'; path: string; soc?: number };
+
+/** What {@link NativeAddon.openEngine} needs. Paths are absolute. */
+export interface EngineOptions {
+  /** An encoded plan (`lib/graph/encode.ts`); copied. */
+  plan: Uint8Array;
+  /** safetensors files that hold the weights the plan names; mapped, not read. */
+  files: string[];
+  npu: NativeNpu;
+  /** Threads of the CPU steps and of the host NPU, the calling one included. */
+  threads: number;
+  /** Where a context binary may be kept and the key that it must carry; absent: no cache. */
+  contextCache?: { file: string; key: string };
+  /** Log lines of the NPU library: level 1 (error) … 5 (debug). */
+  onLog?: (level: number, line: string) => void;
+  logLevel?: number;
+}
+
+/** Identity of an NPU library. */
+export interface BackendInfo {
+  name: string;
+  buildId: string;
+  /** Core QNN API, e.g. "2.40.0". */
+  apiVersion: string;
+  backendApiVersion: string;
+  backendId: number;
+}
+
+/** Facts about an opened engine. */
+export interface EngineInfo {
+  backend: BackendInfo | null;
+  /** Segments in order: where each runs and how many nodes it has. */
+  segments: { name: string; nodes: number; where: string }[];
+  /** 'built' graphs, 'loaded' from the context binary, or 'none'. */
+  context: 'none' | 'built' | 'loaded';
+  loadMs: { map: number; plan: number; graphs: number };
+  bytes: { weights: number; activations: number; kvCache: number };
+  kernels: string;
+}
+
+/** Sampling and limits of one generation. */
+export interface GenerateOptions {
+  maxTokens: number;
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  /** Tokens looked back by the penalty. */
+  repetitionWindow: number;
+  /** At most 2^53 − 1. */
+  seed: number;
+  /** Ids that end the generation; not delivered. */
+  stopTokens: number[];
+  /** How many delivered but unacknowledged tokens the native loop runs ahead at most. */
+  runAhead: number;
+}
+
+export type FinishReason = 'stop' | 'length' | 'context' | 'aborted';
+
+/** Times of the last call, in milliseconds. */
+export interface EngineTimings {
+  prefillTokens: number;
+  prefillMs: number;
+  decodeTokens: number;
+  decodeMs: number;
+  /** Inside graphExecute. */
+  npuMs: number;
+  graphCalls: number;
+  /** Inside CPU kernels. */
+  cpuMs: number;
+  shadowMs: number;
+  repairedInputs: number;
+  repairedOutputs: number;
+}
+
+/** One model with one KV cache. All methods that return a promise run on the engine's own thread; one at a time (`LUTRA_BUSY` otherwise). */
+export interface NativeEngine {
+  info(): EngineInfo;
+  /** Appends tokens to the KV cache. Resolves to the logits of the last token ([vocab]) or of all ([tokens × vocab]). */
+  prefill(tokens: Uint32Array, logits: 'last' | 'all' | 'none', program: 'npu' | 'cpu'): Promise<Float32Array>;
+  /** Continues from the logits of the last call; `onToken` is called once per token. Acknowledge with {@link acknowledge}. */
+  generate(options: GenerateOptions, onToken: (token: number) => void): Promise<{ reason: FinishReason; tokens: number }>;
+  /** Tells the native loop that `count` more tokens were taken. */
+  acknowledge(count: number): void;
+  /** Stops a running call between graph calls or tokens; a no-op otherwise. A stopped prefill rejects with LUTRA_ABORTED and leaves the cache as it was. */
+  stop(): void;
+  /** Forgets all positions from `length` on. */
+  truncate(length: number): void;
+  /** Tokens in the KV cache. */
+  length(): number;
+  timings(): EngineTimings;
+  /** Statistics of `observe` steps: per site [count, min, max, sum of squares, 7680 magnitude bins]. */
+  observations(): Float64Array[];
+  /** Values of an activation tensor of the plan after the last call, as F32 (debugging and tests). */
+  peek(tensor: string): Float32Array;
+  /** Joins what runs and frees everything; later calls throw LUTRA_DISPOSED. Idempotent. */
+  dispose(): Promise<void>;
+}
+
+export interface NativeAddon {
+  openEngine(options: EngineOptions): Promise<NativeEngine>;
+  /** Identity and supported operations of a QNN library. */
+  qnnInfo(npu: NativeNpu): { backend: BackendInfo; operations: string[] };
+  /** Names of CPU steps in opcode order and words per record of the plan format, for the agreement test. */
+  planSchema(): { steps: string[]; recordWords: Record<string, number> };
+  /** Validates a plan without weights; throws LUTRA_BAD_PLAN. */
+  checkPlan(plan: Uint8Array): void;
+  /** Packs rows of ggml blocks into the canonical layout ({@link docs/architecture.md}). type: dtype code of the plan. */
+  packGgml(type: number, blocks: Uint8Array, rows: number, cols: number): Uint8Array;
+  /** Expands a packed or ggml weight to F32, row major. */
+  dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
+  /** S8 per output channel: w [rows × cols] F32 → codes ([rows, cols], or [cols, rows] when `transpose`) and scales max|w| / 127. */
+  quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
+  cpuInfo(): { description: string; isa: string; kernels: string[] };
+  /** Peak resident bytes of this process. */
+  peakRss(): number;
+}

@@ -1,0 +1,61 @@
+// Row-wise CPU steps between the linears. F32 in and out unless said; `n` rows; no allocation, no threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "base/cpu.h"
+
+namespace lutra::kernels {
+
+/// How one activation tensor is quantised: q = clamp(rint(x / scale) − offset, lo, hi); real = (q + offset) · scale (QNN's sign convention).
+struct Encoding {
+  float scale = 1.0f;
+  int32_t offset = 0;
+  int32_t lo = 0;  // 0 or −128
+  int32_t hi = 255;  // 255, 127 or 65535
+};
+
+struct AttentionShape {
+  uint32_t heads, kv_heads, head_dim;
+  float scale;       // 1/sqrt(head_dim)
+  size_t q_stride;   // elements between query rows
+  size_t kv_stride;  // elements between positions in K and V (kv_heads · head_dim when dense)
+  size_t y_stride;
+};
+
+struct OpKernels {
+  const char* name;
+  Isa isa;
+  /// y[r,i] = x[r,i] / sqrt(mean(x[r]²) + eps) · gain[i]; the mean is accumulated in double or in ≥ 16 partial floats.
+  void (*rms_norm)(const float* x, const float* gain, float eps, uint32_t n, uint32_t cols, float* y);
+  /// Rotary embedding of rows at positions[r], heads of head_dim, in place allowed. `cos_sin` holds, per row r, head_dim/2 cosines then head_dim/2 sines
+  /// (rows `head_dim` floats apart). interleaved: pairs (2i, 2i+1); otherwise (i, i + head_dim/2).
+  void (*rope)(const float* x, const float* cos_sin, uint32_t n, uint32_t heads, uint32_t head_dim, bool interleaved, float* y);
+  /// y = silu(gate) · up over `count` elements.
+  void (*silu_mul)(const float* gate, const float* up, size_t count, float* y);
+  void (*add)(const float* a, const float* b, size_t count, float* y);
+  void (*f32_to_f16)(const float* x, size_t count, uint16_t* y);
+  void (*f16_to_f32)(const uint16_t* x, size_t count, float* y);
+  /// One query row against positions [0, length): causal by construction. K, V F16 (`uint16_t`), one head. scratch holds `length` floats.
+  void (*attend_f16)(const float* q, const uint16_t* k, const uint16_t* v, size_t kv_stride, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
+  void (*attend_f32)(const float* q, const float* k, const float* v, size_t kv_stride, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
+  /// A block of `rows` consecutive query rows (rows ≤ 32; row r sees positions [0, first_length + r)) of `group` query heads that share one KV head: prefill.
+  /// q and y: element (row r, head g) at r·stride + g·head_dim. scratch: attend_block_scratch(...) floats. Same results as attend_* to rounding.
+  void (*attend_block_f16)(const float* q, size_t q_stride, const uint16_t* k, const uint16_t* v, size_t kv_stride, uint32_t head_dim, uint32_t group, uint32_t rows,
+                           uint32_t first_length, float scale, float* scratch, float* y, size_t y_stride);
+  /// Quantise F32 or F16 rows to 8 or 16 bits; ties to even; NaN becomes the zero point.
+  void (*quantize_u8)(const float* x, size_t count, const Encoding& e, uint8_t* y);   // also S8 when lo < 0 (two's complement bytes)
+  void (*quantize_u16)(const float* x, size_t count, const Encoding& e, uint16_t* y);
+  void (*dequantize_8)(const uint8_t* q, size_t count, const Encoding& e, float* y);  // signed when lo < 0
+  void (*dequantize_16)(const uint16_t* q, size_t count, const Encoding& e, float* y);
+};
+
+/// Floats of scratch for attend_block_f16.
+size_t attend_block_scratch(uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t max_length) noexcept;
+
+std::span<const OpKernels> op_kernels() noexcept;  // portable reference first
+const OpKernels& op_kernel(Isa isa) noexcept;
+
+}  // namespace lutra::kernels
