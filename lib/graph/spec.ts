@@ -1,0 +1,88 @@
+/**
+ * What `lutra.json` says of a model: the contract between the converter that writes it and the models that build plans from it.
+ * docs/model-format.md describes the file.
+ */
+
+/** Arithmetic of one linear on the NPU. @see docs/model-format.md */
+export type Precision = 'w8a8' | 'w8a8s' | 'w8a16' | 'w8f16';
+
+/** Linears that take their precision together on the command line. */
+export type LinearKind = 'qkv' | 'o' | 'gateup' | 'down';
+
+export type LinearName = 'q' | 'k' | 'v' | 'o' | 'gate' | 'up' | 'down';
+
+/** Static encoding of an activation tensor, QNN's convention: real = (q + offset) · scale. */
+export interface QuantRange {
+  dtype: 'u8' | 's8' | 'u16';
+  scale: number;
+  offset: number;
+}
+
+/** One linear of one layer on the NPU. */
+export interface LinearSpec {
+  precision: Precision;
+  /** `null` for w8f16. q, k and v of a layer share theirs, as do gate and up. */
+  input: QuantRange | null;
+  output: QuantRange | null;
+  /** What the CPU repairs: only for w8a8s; `output` never for o. A plan without that step does not load. */
+  shadow: { input: boolean; output: boolean };
+  /** `fc`: FullyConnected with [out, in]; `conv`: Conv2d 1×1 with [1, 1, in, out], so that row k of the weight is contiguous (shadowed linears). */
+  layout: 'fc' | 'conv';
+}
+
+/** What differs between decoders of the Llama family, as data. */
+export interface ArchSpec {
+  family: 'llama';
+  vocab: number;
+  hidden: number;
+  ffn: number;
+  layers: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  maxContext: number;
+  ropeTheta: number;
+  /** Pairs (2i, 2i+1) instead of (i, i + headDim/2). The converter un-permutes GGUF Llama files, so false there. */
+  ropeInterleaved: boolean;
+  /** Per-frequency divisors in tensor `rope_factors` (Llama 3). */
+  ropeFactors: boolean;
+  rmsEps: number;
+  /** lm_head is the embedding. */
+  tied: boolean;
+  activation: 'silu' | 'relu';
+  qkvBias: boolean;
+}
+
+export type CpuType = 'f32' | 'f16' | 'q4_0' | 'q4_1' | 'q8_0';
+
+/** A tensor of cpu.safetensors: logical type and shape ([rows, cols], or [n]); the file stores bytes. */
+export interface TensorSpec {
+  type: CpuType;
+  shape: number[];
+}
+
+/** How static ranges were found. */
+export interface CalibrationRecord {
+  text: string;
+  textSha256: string;
+  tokens: number;
+  /** `recipe`: percentiles, shadow; `max`: naive static max everywhere. */
+  method: 'recipe' | 'max';
+}
+
+/** The whole of `lutra.json`. */
+export interface ModelSpec {
+  format: 1;
+  name: string;
+  arch: ArchSpec;
+  /** Chunk length that the NPU graphs are built for. */
+  chunk: number;
+  tensors: Record<string, TensorSpec>;
+  /** Keys `layers.N.q` and so on. Empty when the model was converted without NPU weights. */
+  linears: Record<string, LinearSpec>;
+  /** sha256 of the two weight files, computed while they were written; size and mtime are what loading checks. */
+  hashes: { cpu: string; npu: string | null };
+  source: { file: string; sha256: string };
+  calibration: CalibrationRecord | null;
+  tokens: { bos: number | null; eos: number[]; addBos: boolean };
+}
