@@ -1,6 +1,6 @@
 /** CPU steps of a plan: the one source of truth for their codes, attributes, shapes and types (docs/architecture.md, "Plan"). */
 import { isBlockType } from './dtype.js';
-import { type AttrSchema, type Attrs, arg, arity, check, checkType, defineOp, dim, type OpDef, type TargetKind } from './schema.js';
+import { type Attrs, arg, arity, check, checkType, defineOp, dim } from './schema.js';
 import { formatType, NO_QUANT, type TensorType } from './tensor.js';
 
 const F32 = ['f32'] as const;
@@ -56,6 +56,7 @@ const shadowAttrs = { hasBase: 'bool', hasQuantizedOutput: 'bool', xScale: 'f64'
 /** Its weight has the Conv2d layout, so that row k (all outputs of input channel k) is contiguous. */
 function inferShadow(inputs: readonly TensorType[], a: Attrs<typeof shadowAttrs>, target: { readonly dtype: 'f32' | 'f16' }): TensorType[] {
   arity(inputs, 2 + Number(a.hasBase) + Number(a.hasQuantizedOutput));
+  check(a.hasBase || a.hasQuantizedOutput, () => 'shadow with neither base nor quantised output');
   const x = rowsOf(arg(inputs, 0), 'shadow input', FLOATS);
   const w = arg(inputs, 1);
   checkType(w, 'shadow weight', ['s8'], 4);
@@ -157,9 +158,9 @@ export const CPU_OPS = {
 
   select_rows: defineOp({}, 'inferred', (inputs) => {
     arity(inputs, 1);
-    const x = rowsOf(arg(inputs, 0), 'select_rows input');
+    const x = rowsOf(arg(inputs, 0), 'select_rows input', FLOATS);
     check(x.rows === 'chunk', () => `select_rows of ${formatType(x)}`);
-    return [{ ...x, rows: 'logits' }];
+    return [{ ...f32Rows(x), rows: 'logits' }];
   }),
 
   bias_add: defineOp({}, 'inferred', (inputs) => {
@@ -179,4 +180,4 @@ export const CPU_OPS = {
 export type CpuOp = keyof typeof CPU_OPS;
 /** Names in code order. */
 export const CPU_OP_NAMES = Object.keys(CPU_OPS) as CpuOp[];
-export type CpuAttrs<K extends CpuOp> = (typeof CPU_OPS)[K] extends OpDef<infer S extends AttrSchema, TargetKind> ? Attrs<S> : never;
+export type CpuAttrs<K extends CpuOp> = Attrs<(typeof CPU_OPS)[K]['attrs']>;

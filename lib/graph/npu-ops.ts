@@ -1,22 +1,9 @@
 /**
  * Nodes of an NPU segment: QNN ops of package `qti.aisw` in the forms that Qualcomm's HTP accepts. Keys and attribute names are QNN's own.
- * Shapes are static: dims[0] of a chunk tensor is the chunk, all of whose rows are computed.
+ * Shapes are static; `rows` of what inference returns means nothing here (see `nodeResult`).
  */
 import { isFloat, isQuantType } from './dtype.js';
-import {
-  type AttrSchema,
-  type Attrs,
-  arg,
-  arity,
-  badPlan,
-  check,
-  checkType,
-  defineOp,
-  dim,
-  type OpDef,
-  type TargetKind,
-  type Targets,
-} from './schema.js';
+import { type Attrs, arg, arity, badPlan, check, checkType, defineOp, dim, type Targets } from './schema.js';
 import { elements, formatType, NO_QUANT, type TensorType } from './tensor.js';
 
 const FLOATS = ['f32', 'f16'] as const;
@@ -61,7 +48,7 @@ function binary(inputs: readonly TensorType[]): TensorType[] {
     check(d === e || d === 1 || e === 1, () => `${formatType(a)} against ${formatType(b)}`);
     return Math.max(d, e);
   });
-  return [{ dtype: a.dtype, rows: dim(a, 0) === dims[0] ? a.rows : b.rows, dims, quant: NO_QUANT }];
+  return [{ dtype: a.dtype, rows: 'fixed', dims, quant: NO_QUANT }];
 }
 
 function unary(inputs: readonly TensorType[]): TensorType[] {
@@ -143,11 +130,11 @@ export const NPU_OPS = {
   Sigmoid: defineOp({}, 'inferred', unary),
   Relu: defineOp({}, 'inferred', unary),
 
-  Reshape: defineOp({}, 'shape', (inputs, _, { dims, rows }) => {
+  Reshape: defineOp({}, 'shape', (inputs, _, { dims }) => {
     arity(inputs, 1);
     const x = activation(arg(inputs, 0), 'Reshape input');
     check(elements(dims) === elements(x.dims), () => `Reshape of ${formatType(x)} to [${dims.join(', ')}]`);
-    return [{ ...x, dims: [...dims], rows }];
+    return [{ ...x, dims: [...dims] }];
   }),
 
   /** x, indices (integers, any shape) → x with dimension `axis` replaced by the indices' shape. */
@@ -158,10 +145,18 @@ export const NPU_OPS = {
     checkType(indices, 'Gather indices', ['u32', 's32']);
     if (!Number.isInteger(axis) || axis < 0 || axis >= x.dims.length) throw badPlan(`Gather of ${formatType(x)} on axis ${axis}`);
     const dims = [...x.dims.slice(0, axis), ...indices.dims, ...x.dims.slice(axis + 1)];
-    return [{ ...x, rows: axis === 0 ? 'fixed' : x.rows, dims }];
+    return [{ ...x, dims }];
   }),
 } as const;
 
+/**
+ * A node's output as a tensor of the graph: a matrix of `chunk` rows is a chunk tensor, which CPU steps may read (the NPU computes all rows,
+ * only the valid ones count); anything else is of fixed shape and stays inside its segment.
+ */
+export function nodeResult(type: TensorType, chunk: number): TensorType {
+  return { ...type, rows: type.dims.length === 2 && type.dims[0] === chunk ? 'chunk' : 'fixed' };
+}
+
 export type NpuOp = keyof typeof NPU_OPS;
 export const NPU_OP_NAMES = Object.keys(NPU_OPS) as NpuOp[];
-export type NpuAttrs<K extends NpuOp> = (typeof NPU_OPS)[K] extends OpDef<infer S extends AttrSchema, TargetKind> ? Attrs<S> : never;
+export type NpuAttrs<K extends NpuOp> = Attrs<(typeof NPU_OPS)[K]['attrs']>;

@@ -84,7 +84,7 @@ export function targetFrom(kind: TargetKind, output: TensorType | undefined): Ta
     case 'encoding':
       return { dtype: output.dtype, quant: output.quant };
     case 'shape':
-      return { dims: output.dims, rows: output.rows };
+      return { dims: output.dims };
     default:
       return kind satisfies never;
   }

@@ -1,7 +1,7 @@
 /** How an op is described: typed attributes, what the caller chooses about the output, and inference with checks. */
 import type { DType, FloatType } from './dtype.js';
 import { LutraError } from './errors.js';
-import { formatType, type Quant, type RowsKind, type TensorType } from './tensor.js';
+import { formatType, type Quant, type TensorType } from './tensor.js';
 
 /** A small constant tensor given to a QNN op as a parameter. */
 export interface U32Tensor {
@@ -29,7 +29,7 @@ export interface Targets {
   inferred: null;
   float: { readonly dtype: FloatType };
   encoding: { readonly dtype: DType; readonly quant: Quant };
-  shape: { readonly dims: readonly number[]; readonly rows: RowsKind };
+  shape: { readonly dims: readonly number[] };
 }
 export type TargetKind = keyof Targets;
 

@@ -60,15 +60,16 @@ export function elements(dims: readonly number[]): number {
   return dims.reduce((n, d) => n * d, 1);
 }
 
-/** "f16[chunk 128, 576]", "u8[chunk 128, 576] *0.0123 +(-128)", "s8[576, 576] axis 0 of layers.0.q.scale". */
-export function formatType(t: TensorType, nameOf: (id: TensorId) => string = (id) => `#${id}`): string {
+/** "f16[chunk 128, 576]", "u8[chunk 128, 576] (q-128)*0.0123", "s8[576, 576] axis 0 by layers.0.q.scale". */
+export function formatType(t: TensorType, as: { nameOf?: (id: TensorId) => string; number?: (value: number) => string } = {}): string {
+  const { nameOf = (id) => `#${id}`, number = String } = as;
   const dims = t.dims.map((d, i) => (i === 0 && t.rows !== 'fixed' ? `${t.rows} ${d}` : `${d}`)).join(', ');
   const base = `${t.dtype}[${dims}]`;
   switch (t.quant.kind) {
     case 'none':
       return base;
     case 'scale':
-      return `${base} (q${t.quant.offset < 0 ? '-' : '+'}${Math.abs(t.quant.offset)})*${t.quant.scale}`;
+      return `${base} (q${t.quant.offset < 0 ? '-' : '+'}${Math.abs(t.quant.offset)})*${number(t.quant.scale)}`;
     case 'axis':
       return `${base} axis ${t.quant.axis} by ${nameOf(t.quant.scales)}`;
   }
