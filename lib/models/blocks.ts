@@ -1,0 +1,69 @@
+/** Parts of a decoder that both programs share, and what every block needs. */
+import type { GraphBuilder } from '../graph/builder.js';
+import { isBlockType } from '../graph/dtype.js';
+import type { ModelSpec } from '../graph/spec.js';
+import type { TensorId } from '../graph/tensor.js';
+import type { Observer } from './sites.js';
+import type { Weights } from './weights.js';
+
+export interface Decoder {
+  readonly g: GraphBuilder;
+  readonly spec: ModelSpec;
+  readonly weights: Weights;
+  /** Float arithmetic in the CPU's linears instead of 8-bit activations. */
+  readonly exact: boolean;
+  readonly observer: Observer | null;
+}
+
+export interface Qkv {
+  readonly q: TensorId;
+  readonly k: TensorId;
+  readonly v: TensorId;
+}
+
+/** Linears of one input. One step takes packed weights or plain ones, not both, because only packed ones quantise the input. */
+export function linears(d: Decoder, x: TensorId, weights: readonly TensorId[], names: readonly string[]): TensorId[] {
+  const results = new Array<TensorId>(weights.length);
+  for (const packed of [true, false]) {
+    const chosen = weights.flatMap((w, i) => (isBlockType(d.g.tensor(w).dtype) === packed ? [i] : []));
+    if (chosen.length === 0) continue;
+    const made = d.g.cpu.linear(
+      x,
+      chosen.flatMap((i) => weights[i] ?? []),
+      d.exact,
+      chosen.flatMap((i) => names[i] ?? []),
+    );
+    chosen.forEach((i, at) => {
+      const id = made[at];
+      if (id !== undefined) results[i] = id;
+    });
+  }
+  return results;
+}
+
+/** Adds the biases that the model has; F32 in and out. */
+export function addBias(d: Decoder, layer: number, qkv: Qkv): Qkv {
+  const biased = (name: 'q' | 'k' | 'v'): TensorId => {
+    const bias = d.weights.bias(layer, name);
+    return bias === null ? qkv[name] : d.g.cpu.biasAdd(qkv[name], bias, `l${layer}.${name}.biased`);
+  };
+  return { q: biased('q'), k: biased('k'), v: biased('v') };
+}
+
+/** Rotates q and k, appends k and v to the cache, attends over all positions so far. F32 in and out. */
+export function attention(d: Decoder, layer: number, { q, k, v }: Qkv): TensorId {
+  const { heads, kvHeads, headDim, ropeTheta: theta, ropeInterleaved: interleaved } = d.spec.arch;
+  const factors = d.weights.ropeFactors();
+  const rotatedQ = d.g.cpu.rope(q, factors, { heads, headDim, theta, interleaved }, `l${layer}.q.rope`);
+  const rotatedK = d.g.cpu.rope(k, factors, { heads: kvHeads, headDim, theta, interleaved }, `l${layer}.k.rope`);
+  d.g.cpu.kvAppend(rotatedK, v, layer);
+  return d.g.cpu.attention(rotatedQ, { layer, heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim) }, `l${layer}.a`);
+}
+
+/** Logits of the rows that are wanted, from the last residual (F32 or F16). */
+export function head(d: Decoder, x: TensorId): TensorId {
+  const rows = d.g.cpu.selectRows(x, 'last.x');
+  const n = d.g.cpu.rmsNorm(rows, d.weights.cpu('norm'), d.spec.arch.rmsEps, 'last.n');
+  const [logits] = linears(d, n, [d.weights.lmHead()], ['logits']) as [TensorId];
+  return logits;
+}

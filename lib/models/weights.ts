@@ -1,0 +1,68 @@
+/** Tensors of the model files as tensors of a graph. */
+import type { GraphBuilder } from '../graph/builder.js';
+import type { LinearName, ModelSpec } from '../graph/spec.js';
+import type { TensorId } from '../graph/tensor.js';
+import { badSpec, linearKey, linearShape, linearSpec } from './check-spec.js';
+
+export class Weights {
+  private readonly g: GraphBuilder;
+  private readonly spec: ModelSpec;
+
+  constructor(g: GraphBuilder, spec: ModelSpec) {
+    this.g = g;
+    this.spec = spec;
+  }
+
+  /** A tensor of cpu.safetensors with the type and shape that lutra.json says. */
+  cpu(name: string): TensorId {
+    const tensor = this.spec.tensors[name];
+    if (tensor === undefined) throw badSpec(`tensor ${name} is missing`);
+    return this.g.weight(name, tensor.type, tensor.shape);
+  }
+
+  embed(): TensorId {
+    return this.cpu('embed');
+  }
+
+  lmHead(): TensorId {
+    return this.cpu(this.spec.arch.tied ? 'embed' : 'lm_head');
+  }
+
+  /** Packed weight of the CPU. */
+  linear(layer: number, name: LinearName): TensorId {
+    return this.cpu(linearKey(layer, name));
+  }
+
+  /** null unless the model has one. */
+  bias(layer: number, name: 'q' | 'k' | 'v'): TensorId | null {
+    return this.spec.arch.qkvBias ? this.cpu(`${linearKey(layer, name)}.bias`) : null;
+  }
+
+  ropeFactors(): TensorId | null {
+    return this.spec.arch.ropeFactors ? this.cpu('rope_factors') : null;
+  }
+
+  /** Norm gain of the CPU, F32. */
+  gain(layer: number, norm: 'attn_norm' | 'ffn_norm'): TensorId {
+    return this.cpu(`layers.${layer}.${norm}`);
+  }
+
+  /** Norm gain of the NPU, F16. */
+  gamma(layer: number, norm: 'attn_norm' | 'ffn_norm'): TensorId {
+    return this.g.weight(`layers.${layer}.${norm}.f16`, 'f16', [this.spec.arch.hidden]);
+  }
+
+  /** Zeros that HTP's RmsNorm wants as beta. */
+  zeros(): TensorId {
+    return this.g.weight('zeros.f16', 'f16', [this.spec.arch.hidden]);
+  }
+
+  /** S8 weight of the NPU with a scale per output: [out, in], or [1, 1, in, out] in layout conv. */
+  npuLinear(layer: number, name: LinearName): TensorId {
+    const key = linearKey(layer, name);
+    const [rows, cols] = linearShape(this.spec.arch, name);
+    const scales = this.g.weight(`${key}.scale`, 'f32', [rows]);
+    const conv = linearSpec(this.spec, layer, name).layout === 'conv';
+    return this.g.weight(`${key}.w8`, 's8', conv ? [1, 1, cols, rows] : [rows, cols], { kind: 'axis', axis: conv ? 3 : 0, scales });
+  }
+}
