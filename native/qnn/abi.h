@@ -307,6 +307,8 @@ struct HtpDeviceCustomConfig {
   };
 };
 
+/// Optimization type whose value is the compiler level 1, 2 or 3.
+inline constexpr uint32_t kHtpFinalizeOptimizationFlag = 3;
 struct HtpGraphCustomConfig {
   HtpGraphOption option;
   union {

@@ -1,0 +1,168 @@
+#include "qnn/backend.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "qnn/status.h"
+
+namespace lutra::qnn {
+
+Backend::Backend(std::shared_ptr<const Library> library, LogOptions log, const void* custom_config) : library_(std::move(library)) {
+  const Api& functions = api();
+  if (functions.log_create != nullptr && functions.log_free != nullptr) {
+    const bool silent = !log.sink;
+    channel_ = std::make_unique<LogChannel>(std::move(log.sink));
+    abi::LogHandle handle = nullptr;
+    const abi::LogLevel level = silent ? abi::LogLevel::kError : std::max(log.level, abi::LogLevel::kError);
+    // A library without a working log is still usable: its errors come without the reasons.
+    if (functions.log_create(channel_->callback(), static_cast<uint32_t>(level), &handle) == 0) {
+      log_ = Owned<abi::LogTag>(handle, [free = functions.log_free](abi::LogHandle h) { free(h); });
+    }
+  }
+  abi::BackendConfig config{};
+  config.option = abi::BackendOption::kCustom;
+  config.const_pointer = custom_config;
+  const abi::BackendConfig* list[] = {&config, nullptr};
+  abi::BackendHandle handle = nullptr;
+  const abi::Status status = functions.backend_create(log_handle(), custom_config == nullptr ? nullptr : list, &handle);
+  if (status != 0) fail(ErrorCode::kQnnCall, "backendCreate", "'" + library_->info().source + "'", status);
+  handle_ = Owned<abi::BackendTag>(handle, [free = functions.backend_free](abi::BackendHandle h) { free(h); });
+}
+
+std::shared_ptr<Backend> Backend::create(std::shared_ptr<const Library> library, LogOptions log, const void* custom_config) {
+  return std::shared_ptr<Backend>(new Backend(std::move(library), std::move(log), custom_config));
+}
+
+std::vector<std::string> Backend::supported_operations() const {
+  if (api().backend_get_supported_operations == nullptr) {
+    throw Error(ErrorCode::kUnsupported, "'" + library_->info().source + "' does not list its operations");
+  }
+  uint32_t count = 0;
+  const abi::OperationName* operations = nullptr;
+  const abi::Status status = api().backend_get_supported_operations(handle(), &count, &operations);
+  if (status != 0) fail(ErrorCode::kQnnCall, "backendGetSupportedOperations", "", status);
+  std::vector<std::string> names;
+  for (uint32_t i = 0; operations != nullptr && i < count; ++i) {
+    const bool standard = operations[i].package != nullptr && std::string_view(operations[i].package) == "qti.aisw";
+    if (standard && operations[i].name != nullptr) names.emplace_back(operations[i].name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<std::string> Backend::take_errors() const { return channel_ == nullptr ? std::vector<std::string>() : channel_->take_errors(); }
+
+void Backend::fail(ErrorCode code, std::string_view call, std::string_view subject, abi::Status status) const {
+  throw_status(code, call, subject, status, take_errors());
+}
+
+Device::Device(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) : backend_(std::move(backend)), soc_(soc) {
+  const Api& functions = backend_->api();
+  if (functions.device_create == nullptr || functions.device_free == nullptr) {
+    if (soc_) throw Error(ErrorCode::kUnsupported, "'" + backend_->library().info().source + "' has no devices, so no SoC can be chosen", "leave the SoC out");
+    return;
+  }
+  abi::HtpDeviceCustomConfig custom{};
+  custom.option = abi::HtpDeviceOption::kSoc;
+  custom.legacy_value = soc_.value_or(0);
+  custom.soc = soc_.value_or(0);
+  abi::DeviceConfig config{};
+  config.option = abi::DeviceOption::kCustom;
+  config.pointer = &custom;
+  const abi::DeviceConfig* list[] = {&config, nullptr};
+  abi::DeviceHandle handle = nullptr;
+  const abi::Status status = functions.device_create(backend_->log_handle(), soc_ ? list : nullptr, &handle);
+  // Backends that know no devices (the CPU one) say so; a null device then stands for their only one.
+  if (!soc_ && status_info(status).code == abi::kNotSupported) return;
+  if (status != 0) backend_->fail(ErrorCode::kQnnCall, "deviceCreate", soc_ ? "SoC " + std::to_string(*soc_) : "the default SoC", status);
+  handle_ = Owned<abi::DeviceTag>(handle, [free = functions.device_free](abi::DeviceHandle h) { free(h); });
+}
+
+std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) {
+  return std::shared_ptr<Device>(new Device(std::move(backend), soc));
+}
+
+namespace {
+
+abi::HtpPowerConfig clocks(uint32_t id, bool burst) {
+  const uint32_t corner = burst ? abi::kHtpCornerMax : abi::kHtpCornerSvs2;
+  abi::HtpPowerConfig config{};
+  config.option = abi::HtpPowerOption::kDcvsV3;
+  config.dcvs_v3 = {.context_id = id,
+                    .set_dcvs_enable = 1,
+                    .dcvs_enable = burst ? 0u : 1u,
+                    .power_mode = burst ? abi::kHtpPowerModePerformance : abi::kHtpPowerModeSaver,
+                    .set_sleep_latency = 1,
+                    .sleep_latency_us = burst ? 40u : 2000u,
+                    .set_sleep_disable = 1,
+                    .sleep_disable = 0,
+                    .set_bus = 1,
+                    .bus_min = corner,
+                    .bus_target = corner,
+                    .bus_max = corner,
+                    .set_core = 1,
+                    .core_min = corner,
+                    .core_target = corner,
+                    .core_max = corner};
+  return config;
+}
+
+abi::HtpPowerConfig value(abi::HtpPowerOption option, uint32_t number) {
+  abi::HtpPowerConfig config{};
+  config.option = option;
+  config.u32 = number;
+  return config;
+}
+
+abi::Status set_one(const abi::HtpInfrastructure& infrastructure, uint32_t id, const abi::HtpPowerConfig& config) {
+  const abi::HtpPowerConfig* list[] = {&config, nullptr};
+  return infrastructure.set_power_config(id, list);
+}
+
+}  // namespace
+
+std::optional<PowerVote> Device::vote_burst() const {
+  const auto get = backend_->api().device_get_infrastructure;
+  const abi::HtpInfrastructure* infrastructure = nullptr;
+  // Only the HTP's infrastructure is known to have this layout.
+  if (get == nullptr || backend_->library().info().backend_id != abi::BackendId::kHtp || get(&infrastructure) != 0) return std::nullopt;
+  if (infrastructure == nullptr || infrastructure->type != 0 || infrastructure->create_power_config_id == nullptr ||
+      infrastructure->destroy_power_config_id == nullptr || infrastructure->set_power_config == nullptr) {
+    return std::nullopt;
+  }
+  uint32_t id = 0;
+  if (infrastructure->create_power_config_id(0, 0, &id) != 0) return std::nullopt;
+  PowerVote vote(shared_from_this(), infrastructure, id);
+  if (set_one(*infrastructure, id, clocks(id, true)) != 0) return std::nullopt;
+  // Older DSPs do not poll; the clocks are what matters.
+  set_one(*infrastructure, id, value(abi::HtpPowerOption::kRpcControlLatency, 100));
+  set_one(*infrastructure, id, value(abi::HtpPowerOption::kRpcPollingTime, 9999));
+  return vote;
+}
+
+PowerVote::PowerVote(std::shared_ptr<const Device> device, const abi::HtpInfrastructure* infrastructure, uint32_t id)
+    : device_(std::move(device)), infrastructure_(infrastructure), id_(id) {}
+
+PowerVote::PowerVote(PowerVote&& other) noexcept
+    : device_(std::move(other.device_)), infrastructure_(std::exchange(other.infrastructure_, nullptr)), id_(other.id_) {}
+
+PowerVote& PowerVote::operator=(PowerVote&& other) noexcept {
+  if (this != &other) {
+    release();
+    device_ = std::move(other.device_);
+    infrastructure_ = std::exchange(other.infrastructure_, nullptr);
+    id_ = other.id_;
+  }
+  return *this;
+}
+
+PowerVote::~PowerVote() { release(); }
+
+void PowerVote::release() noexcept {
+  if (infrastructure_ == nullptr) return;
+  set_one(*infrastructure_, id_, clocks(id_, false));
+  infrastructure_->destroy_power_config_id(id_);
+  infrastructure_ = nullptr;
+}
+
+}  // namespace lutra::qnn

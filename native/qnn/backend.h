@@ -1,0 +1,102 @@
+// Backend, device and power vote: what exists once per process and NPU.
+//
+// Every handle class holds its parent alive, so objects may be dropped in any order; the library sees them freed children first.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "qnn/abi.h"
+#include "qnn/library.h"
+#include "qnn/log.h"
+
+namespace lutra::qnn {
+
+/// A handle of the library with the function that frees it.
+template <class Tag>
+using Owned = std::unique_ptr<Tag, std::function<void(Tag*)>>;
+
+/// The backend of a library. Thread safe.
+class Backend {
+ public:
+  /// `custom_config`: a backend's own configuration structure (BackendOption::kCustom), read during the call; nullptr for none.
+  /// Throws Error(kQnnCall).
+  static std::shared_ptr<Backend> create(std::shared_ptr<const Library> library, LogOptions log = {}, const void* custom_config = nullptr);
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
+  const Library& library() const noexcept { return *library_; }
+  const Api& api() const noexcept { return library_->api(); }
+  abi::BackendHandle handle() const noexcept { return handle_.get(); }
+  abi::LogHandle log_handle() const noexcept { return log_.get(); }
+
+  /// Names of the ops of package qti.aisw, sorted. Throws Error(kUnsupported) when the library does not list them.
+  std::vector<std::string> supported_operations() const;
+
+  /// Error lines that the library logged since the last call, oldest first; forgets them.
+  std::vector<std::string> take_errors() const;
+
+  /// Throws Error(`code`) for a failed call, with the library's last error lines; see throw_status.
+  [[noreturn]] void fail(ErrorCode code, std::string_view call, std::string_view subject, abi::Status status) const;
+
+ private:
+  Backend(std::shared_ptr<const Library> library, LogOptions log, const void* custom_config);
+
+  // Freed in reverse order: backend, log, then the channel that the log writes to.
+  std::shared_ptr<const Library> library_;
+  std::unique_ptr<LogChannel> channel_;
+  Owned<abi::LogTag> log_;
+  Owned<abi::BackendTag> handle_;
+};
+
+/// Asks the DSP for its highest clocks while it lives; gives them back afterwards. Move-only.
+class PowerVote {
+ public:
+  PowerVote(const PowerVote&) = delete;
+  PowerVote& operator=(const PowerVote&) = delete;
+  PowerVote(PowerVote&& other) noexcept;
+  PowerVote& operator=(PowerVote&& other) noexcept;
+  ~PowerVote();
+
+ private:
+  friend class Device;
+  PowerVote(std::shared_ptr<const class Device> device, const abi::HtpInfrastructure* infrastructure, uint32_t id);
+  void release() noexcept;
+
+  std::shared_ptr<const class Device> device_;
+  const abi::HtpInfrastructure* infrastructure_;
+  uint32_t id_;
+};
+
+/// The NPU that graphs are compiled for and run on.
+class Device : public std::enable_shared_from_this<Device> {
+ public:
+  /// `soc`: Qualcomm's number of a SoC model (57 SM8650, 69 SM8750, 87 SM8850); none leaves the choice to the library, which on a phone finds its own and on
+  /// x86-64 takes an old one that lacks F16. Throws Error(kQnnCall), Error(kUnsupported) when a SoC is asked of a library without devices.
+  static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc = std::nullopt);
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const std::shared_ptr<Backend>& backend() const noexcept { return backend_; }
+  std::optional<uint32_t> soc() const noexcept { return soc_; }
+  /// Null for a library that has no devices.
+  abi::DeviceHandle handle() const noexcept { return handle_.get(); }
+
+  /// The highest clocks and the shortest call latency; nothing when the device has no performance control, as on an emulator.
+  std::optional<PowerVote> vote_burst() const;
+
+ private:
+  Device(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc);
+
+  std::shared_ptr<Backend> backend_;
+  std::optional<uint32_t> soc_;
+  Owned<abi::DeviceTag> handle_;
+};
+
+}  // namespace lutra::qnn
