@@ -1,0 +1,33 @@
+#include "kernels/linear/linear_internal.h"
+
+namespace lutra::kernels {
+namespace {
+
+constexpr size_t kTiers = 3;
+
+struct Registry {
+  LinearKernel kernels[kTiers];
+  size_t count;
+};
+
+const Registry& registry() noexcept {
+#ifdef LUTRA_X86
+  static const Registry all = {{kPortableLinear, kAvx2Linear, kAvx512Linear}, 3};
+#else
+  static const Registry all = {{kPortableLinear}, 1};
+#endif
+  return all;
+}
+
+}  // namespace
+
+std::span<const LinearKernel> linear_kernels() noexcept { return {registry().kernels, registry().count}; }
+
+const LinearKernel& linear_kernel(Isa isa) noexcept {
+  for (const LinearKernel& kernel : linear_kernels()) {
+    if (kernel.isa == isa) return kernel;
+  }
+  return linear_kernels().front();  // a tier of another architecture, which best_isa() never names
+}
+
+}  // namespace lutra::kernels
