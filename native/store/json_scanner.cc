@@ -47,6 +47,17 @@ bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
+std::string quoted(std::string_view text) {
+  std::string out = "'";
+  for (char c : text.substr(0, 80)) out.push_back(static_cast<uint8_t>(c) < 0x20 || c == 0x7f ? '?' : c);
+  // Not in the middle of a character.
+  if (text.size() > 80) {
+    while (!out.empty() && !is_utf8(out)) out.pop_back();
+    out += "…";
+  }
+  return out + "'";
+}
+
 void JsonScanner::skip_space() noexcept {
   while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t')) ++at_;
 }

@@ -1,4 +1,4 @@
-// Weights of a model: safetensors files, mapped, with a header that is not trusted.
+// A safetensors file, mapped, with a header that is not trusted.
 //
 // Format: 8 bytes little-endian length n; n bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin, end]}, …, "__metadata__": {string: string}};
 // then the data, offsets counted from its start, without holes or overlaps (https://github.com/huggingface/safetensors).
@@ -64,28 +64,6 @@ class SafetensorsFile {
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::map<std::string, std::string, std::less<>> metadata_;
   uint64_t data_bytes_ = 0;
-};
-
-/// All weights of a model, whichever file they are in.
-class WeightStore {
- public:
-  /// Throws what SafetensorsFile throws, and Error(kBadFile) when two files hold a tensor of the same name (names that begin with "__" are private to
-  /// their file and cannot be found here).
-  static WeightStore open(std::span<const std::string> paths);
-
-  /// Throws Error(kNotFound) with the files and the nearest names. The reference lives as long as the store, also when that is moved.
-  const Tensor& find(std::string_view name) const;
-  bool contains(std::string_view name) const noexcept;
-  /// Bytes of tensor data in all files.
-  uint64_t total_bytes() const noexcept;
-  const std::vector<SafetensorsFile>& files() const noexcept { return files_; }
-
-  /// The tensor was copied elsewhere: its pages stop being resident. Reading it again is allowed and slow.
-  void release(const Tensor& tensor) const noexcept;
-
- private:
-  std::vector<SafetensorsFile> files_;
-  std::map<std::string_view, const Tensor*> index_;
 };
 
 }  // namespace lutra::store

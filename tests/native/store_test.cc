@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <bit>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +13,7 @@
 #include "store/json_scanner.h"
 #include "store/mapped_file.h"
 #include "store/safetensors.h"
+#include "store/weight_store.h"
 
 namespace lutra::store {
 namespace {
@@ -297,6 +297,12 @@ TEST_F(Store, ReleaseDropsResidentPages) {
   store.release(x);
   EXPECT_LT(resident_bytes() + size / 2, before);
   EXPECT_EQ(x.data[size - 1], std::byte{'q'});  // and it is still there
+}
+
+TEST(Utf8, QuotesForMessages) {
+  EXPECT_EQ(quoted("a\nb"), "'a?b'");
+  const std::string cut = quoted(std::string(79, 'x') + "é and more");  // byte 80 is in the middle of é
+  EXPECT_EQ(cut, "'" + std::string(79, 'x') + "…'");
 }
 
 TEST(Utf8, KnowsTheEdges) {

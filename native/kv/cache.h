@@ -1,0 +1,69 @@
+// The keys and values of all past positions, heads stored once, shared by prefill and decode.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/aligned.h"
+#include "kernels/ops/ops.h"
+
+namespace lutra::kv {
+
+enum class Type : uint32_t { kF16 = 0, kF32 = 1 };  // the plan's codes
+
+struct Shape {
+  uint32_t layers = 0;
+  uint32_t kv_heads = 0;
+  uint32_t head_dim = 0;
+  uint32_t capacity = 0;  // positions
+};
+
+/// Per layer two dense arrays, K and V, [capacity][kv_heads · head_dim]: element (position, head, i) is at position · stride() + head · head_dim + i.
+/// Positions that were never written cost address space only. Not thread-safe: one writer at a time, readers only between writes.
+class KvCache {
+ public:
+  /// Throws Error(kInvalidArgument) for a shape with a zero, Error(kOutOfMemory) when there is not even address space.
+  KvCache(const Shape& shape, Type type);
+
+  const Shape& shape() const noexcept { return shape_; }
+  Type type() const noexcept { return type_; }
+  uint32_t capacity() const noexcept { return shape_.capacity; }
+  /// Elements between two positions.
+  size_t stride() const noexcept { return stride_; }
+  /// Bytes that one position takes in all layers, keys and values.
+  size_t bytes_per_position() const noexcept { return 2 * shape_.layers * stride_ * element_size(); }
+
+  /// Positions that count as filled: [0, length()). It is the session's; append does not change it, because the layers of one step append one after another.
+  uint32_t length() const noexcept { return length_; }
+  /// After a step wrote `n` positions at length() in every layer. Throws Error(kContextFull).
+  void advance(uint32_t n);
+  /// Forgets positions from `length` on; growing this way is an Error(kInvalidArgument).
+  void truncate(uint32_t length);
+  /// Throws Error(kContextFull), with both numbers, when `n` more positions after `first` do not fit.
+  void check_room(uint32_t first, uint32_t n) const;
+
+  /// Writes rows first_position … first_position + n − 1 of one layer. k, v: F32 [n, kv_heads · head_dim], as many rows as the spans hold; F16 caches round to nearest, ties to even.
+  /// Throws Error(kContextFull) beyond the capacity, Error(kInvalidArgument) for another layer or for spans that are not equal whole rows.
+  void append(uint32_t layer, uint32_t first_position, std::span<const float> k, std::span<const float> v);
+
+  /// The first element of a layer's array. The type must be the cache's; layer < layers. Unchecked: the executor asks in its inner loop and the plan was validated.
+  const uint16_t* k_f16(uint32_t layer) const noexcept { return k_[layer].as<uint16_t>().data(); }
+  const uint16_t* v_f16(uint32_t layer) const noexcept { return v_[layer].as<uint16_t>().data(); }
+  const float* k_f32(uint32_t layer) const noexcept { return k_[layer].as<float>().data(); }
+  const float* v_f32(uint32_t layer) const noexcept { return v_[layer].as<float>().data(); }
+
+ private:
+  size_t element_size() const noexcept { return type_ == Type::kF16 ? 2 : 4; }
+  void write(AlignedBuffer& layer, uint32_t first_position, std::span<const float> rows) const;
+
+  Shape shape_;
+  Type type_;
+  size_t stride_;
+  uint32_t length_ = 0;
+  const kernels::OpKernels& ops_;
+  std::vector<AlignedBuffer> k_, v_;  // one a layer
+};
+
+}  // namespace lutra::kv

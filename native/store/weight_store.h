@@ -1,0 +1,37 @@
+// All weights of a model, over one or several mapped files.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/safetensors.h"
+
+namespace lutra::store {
+
+/// Move-only. Tensors are found by name, whichever file they are in.
+class WeightStore {
+ public:
+  /// Throws what SafetensorsFile throws, and Error(kBadFile) when two files hold a tensor of the same name (names that begin with "__" are private to
+  /// their file and cannot be found here).
+  static WeightStore open(std::span<const std::string> paths);
+
+  /// Throws Error(kNotFound) with the files and the nearest names. The reference lives as long as the store, also when that is moved.
+  const Tensor& find(std::string_view name) const;
+  bool contains(std::string_view name) const noexcept;
+  /// Bytes of tensor data in all files.
+  uint64_t total_bytes() const noexcept;
+  const std::vector<SafetensorsFile>& files() const noexcept { return files_; }
+
+  /// The tensor was copied elsewhere: its pages stop being resident. Reading it again is allowed and slow.
+  void release(const Tensor& tensor) const noexcept;
+
+ private:
+  std::vector<SafetensorsFile> files_;
+  std::map<std::string_view, const Tensor*> index_;
+};
+
+}  // namespace lutra::store
