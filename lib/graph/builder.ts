@@ -63,7 +63,7 @@ export class GraphBuilder {
     target: TargetOf<K>,
     names: readonly string[],
   ): TensorId[] {
-    const types = this.infer(op, () => inferOp(op, this.types(inputs), attrs as AnyAttrs, target, this.config), names);
+    const types = inferOp(op, this.types(inputs), attrs as AnyAttrs, target, this.config, this.prefixed(names));
     const outputs = this.results(types, names);
     this.open().push({ on: 'cpu', step: { op, inputs: [...inputs], outputs, attrs } as Step });
     return outputs;
@@ -71,7 +71,7 @@ export class GraphBuilder {
 
   /** Adds a node of the NPU, named after its output. Prefer the methods of {@link npu}. */
   addNode<K extends NpuOp>(op: K, inputs: readonly TensorId[], attrs: NpuAttrs<K>, target: TargetOf<K>, name: string): TensorId {
-    const types = this.infer(op, () => inferOp(op, this.types(inputs), attrs as AnyAttrs, target, this.config), [name]);
+    const types = inferOp(op, this.types(inputs), attrs as AnyAttrs, target, this.config, this.prefixed([name]));
     const outputs = this.results(
       types.map((t) => nodeResult(t, this.config.chunk)),
       [name],
@@ -97,19 +97,16 @@ export class GraphBuilder {
     return ids.map((id) => this.tensor(id));
   }
 
-  /** Says which op of which tensor an inference error is about. */
-  private infer(op: string, run: () => TensorType[], names: readonly string[]): TensorType[] {
-    try {
-      return run();
-    } catch (error) {
-      if (error instanceof Error) error.message = `${op} ${names.map((n) => this.prefix + n).join(', ')}: ${error.message}`;
-      throw error;
-    }
+  private prefixed(names: readonly string[]): string[] {
+    return names.map((name) => this.prefix + name);
   }
 
   private results(types: readonly TensorType[], names: readonly string[]): TensorId[] {
     if (types.length !== names.length) throw badPlan(`${names.length} names for ${types.length} outputs`);
-    return types.map((type, i) => this.declare({ ...type, name: this.prefix + (names[i] ?? ''), kind: 'activation', weight: null }));
+    return this.prefixed(names).flatMap((name, i) => {
+      const type = types[i];
+      return type === undefined ? [] : this.declare({ ...type, name, kind: 'activation', weight: null });
+    });
   }
 
   private declare(tensor: Tensor): TensorId {

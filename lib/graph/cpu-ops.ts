@@ -91,7 +91,7 @@ export const CPU_OPS = {
     arity(inputs, 2);
     const x = rowsOf(arg(inputs, 0), 'rms_norm input');
     vector(arg(inputs, 1), 'gain', dim(x, 1));
-    check(eps >= 0, () => `eps ${eps}`);
+    check(eps > 0, () => `eps ${eps}`);
     return [f32Rows(x)];
   }),
 

@@ -95,7 +95,11 @@ class PlanReader {
     check(at < count, () => `string at ${at} of ${count}`);
     const end = this.bytes.indexOf(0, offset + at);
     check(end >= 0 && end < offset + count, () => `string at ${at} has no end`);
-    return new TextDecoder('utf-8', { fatal: true }).decode(this.bytes.subarray(offset + at, end));
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(this.bytes.subarray(offset + at, end));
+    } catch {
+      throw badPlan(`string at ${at} is not UTF-8`);
+    }
   }
 
   private ids(begin: number, count: number): TensorId[] {

@@ -90,8 +90,24 @@ export function targetFrom(kind: TargetKind, output: TensorType | undefined): Ta
   }
 }
 
-/** Checks attributes against the schema and infers. Throws LUTRA_BAD_PLAN. */
+/** Checks attributes against the schema and infers. `names`: of the outputs, for the message. Throws LUTRA_BAD_PLAN. */
 export function inferOp(
+  op: CpuOp | NpuOp,
+  inputs: readonly TensorType[],
+  attrs: AnyAttrs,
+  target: Targets[TargetKind],
+  env: Env,
+  names: readonly string[],
+): TensorType[] {
+  try {
+    return inferChecked(op, inputs, attrs, target, env);
+  } catch (error) {
+    if (error instanceof Error) error.message = `${op} ${names.join(', ')}: ${error.message}`;
+    throw error;
+  }
+}
+
+function inferChecked(
   op: CpuOp | NpuOp,
   inputs: readonly TensorType[],
   attrs: AnyAttrs,

@@ -109,6 +109,7 @@ class Validator {
       op.attrs,
       targetFrom(targetKind(op.op), outputs[0]),
       this.graph.config,
+      outputs.map((t) => t.name),
     );
     check(types.length === outputs.length, () => `${op.op} with ${outputs.length} outputs instead of ${types.length}`);
     outputs.forEach((t, i) => {

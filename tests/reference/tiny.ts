@@ -1,0 +1,142 @@
+/** A tiny random Llama model: its lutra.json, made-up but consistent NPU entries, and float weights. */
+import type { ArchSpec, LinearName, LinearSpec, ModelSpec, Precision, QuantRange, TensorSpec } from '../../lib/graph/spec.js';
+import { LINEAR_NAMES, linearKey, linearShape } from '../../lib/models/check-spec.js';
+import { Random } from './random.js';
+
+/** Precision per linear kind, as on the command line. */
+export interface TinyPrecision {
+  qkv: Precision;
+  o: Precision;
+  gateup: Precision;
+  down: Precision;
+}
+
+export interface TinyOptions {
+  seed?: number;
+  arch?: Partial<ArchSpec>;
+  /** Storage of the matrices; vectors are F32. */
+  type?: TensorSpec['type'];
+  /** null: no NPU linears. */
+  precision?: TinyPrecision | null;
+  /** Whether w8a8s linears also repair saturated outputs (q, k, v, down). */
+  outputRepair?: boolean;
+  /** Type of 8-bit inputs of o and down; outputs are u8. */
+  signedInputs?: boolean;
+}
+
+export interface Weight {
+  /** [rows, cols] or [n] */
+  shape: number[];
+  /** Row major. */
+  data: Float32Array;
+}
+
+export interface TinyModel {
+  spec: ModelSpec;
+  /** Every tensor of `spec.tensors` by name. */
+  weights: Map<string, Weight>;
+}
+
+const ARCH: ArchSpec = {
+  family: 'llama',
+  vocab: 96,
+  hidden: 64,
+  ffn: 160,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  maxContext: 128,
+  ropeTheta: 10000,
+  ropeInterleaved: false,
+  ropeFactors: false,
+  rmsEps: 1e-5,
+  tied: true,
+  activation: 'silu',
+  qkvBias: false,
+};
+
+const KIND: Record<LinearName, keyof TinyPrecision> = { q: 'qkv', k: 'qkv', v: 'qkv', o: 'o', gate: 'gateup', up: 'gateup', down: 'down' };
+
+function range(dtype: QuantRange['dtype'], magnitude: number): QuantRange {
+  switch (dtype) {
+    case 'u8':
+      return { dtype, scale: Math.fround(magnitude / 127), offset: -128 };
+    case 's8':
+      return { dtype, scale: Math.fround(magnitude / 127), offset: 0 };
+    case 'u16':
+      return { dtype, scale: Math.fround(magnitude / 32767), offset: -32768 };
+  }
+}
+
+/** Entry of a linear; `magnitude`: |x| that its input range reaches. */
+export function tinyLinear(name: LinearName, precision: Precision, options: TinyOptions = {}, magnitude = 3): LinearSpec {
+  const shadow = precision === 'w8a8s';
+  const signed = options.signedInputs === true && (name === 'o' || name === 'down');
+  const input = precision === 'w8f16' ? null : range(precision === 'w8a16' ? 'u16' : signed ? 's8' : 'u8', magnitude);
+  const output = precision === 'w8f16' ? null : range(precision === 'w8a16' ? 'u16' : 'u8', 2 * magnitude);
+  return {
+    precision,
+    input,
+    output,
+    shadow: { input: shadow, output: shadow && options.outputRepair !== false && name !== 'o' },
+    layout: shadow ? 'conv' : 'fc',
+  };
+}
+
+function tensorsOf(arch: ArchSpec, type: TensorSpec['type']): Record<string, TensorSpec> {
+  const tensors: Record<string, TensorSpec> = {
+    embed: { type, shape: [arch.vocab, arch.hidden] },
+    norm: { type: 'f32', shape: [arch.hidden] },
+  };
+  if (!arch.tied) tensors.lm_head = { type, shape: [arch.vocab, arch.hidden] };
+  if (arch.ropeFactors) tensors.rope_factors = { type: 'f32', shape: [arch.headDim / 2] };
+  for (let layer = 0; layer < arch.layers; layer++) {
+    tensors[`layers.${layer}.attn_norm`] = { type: 'f32', shape: [arch.hidden] };
+    tensors[`layers.${layer}.ffn_norm`] = { type: 'f32', shape: [arch.hidden] };
+    for (const name of LINEAR_NAMES) {
+      const shape = linearShape(arch, name);
+      tensors[linearKey(layer, name)] = { type, shape };
+      if (arch.qkvBias && KIND[name] === 'qkv') tensors[`${linearKey(layer, name)}.bias`] = { type: 'f32', shape: [shape[0]] };
+    }
+  }
+  return tensors;
+}
+
+/** Matrices keep variance, gains lie around 1, factors between 1 and 4. */
+function randomWeight(name: string, shape: number[], random: Random): Weight {
+  const [rows = 1, cols] = shape;
+  if (cols !== undefined)
+    return { shape, data: random.normals(rows * cols, name === 'embed' || name === 'lm_head' ? 1 : 1 / Math.sqrt(cols)) };
+  if (name === 'rope_factors') return { shape, data: Float32Array.from({ length: rows }, () => 1 + 3 * random.uniform()) };
+  if (name.endsWith('.bias')) return { shape, data: random.normals(rows, 0.5) };
+  return { shape, data: Float32Array.from({ length: rows }, () => 1 + 0.2 * random.normal()) };
+}
+
+/** The same options give the same model. */
+export function tinyModel(options: TinyOptions = {}): TinyModel {
+  const arch = { ...ARCH, ...options.arch };
+  const random = new Random(options.seed ?? 1);
+  const tensors = tensorsOf(arch, options.type ?? 'f32');
+  const weights = new Map(Object.entries(tensors).map(([name, { shape }]) => [name, randomWeight(name, shape, random)]));
+  const linears: Record<string, LinearSpec> = {};
+  const { precision = null } = options;
+  if (precision !== null) {
+    for (let layer = 0; layer < arch.layers; layer++) {
+      for (const name of LINEAR_NAMES) linears[linearKey(layer, name)] = tinyLinear(name, precision[KIND[name]], options, 3 + layer);
+    }
+  }
+  const spec: ModelSpec = {
+    format: 1,
+    name: 'tiny',
+    arch,
+    chunk: 8,
+    tensors,
+    linears,
+    hashes: { cpu: '0'.repeat(64), npu: precision === null ? null : '0'.repeat(64) },
+    source: { file: 'tiny.gguf', sha256: '0'.repeat(64) },
+    calibration: null,
+    tokens: { bos: 1, eos: [2], addBos: true },
+  };
+  return { spec, weights };
+}
