@@ -47,7 +47,7 @@ bool is_utf8(std::string_view text) noexcept {
   return true;
 }
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   std::string out = "'";
   for (char c : text.substr(0, 80)) out.push_back(static_cast<uint8_t>(c) < 0x20 || c == 0x7f ? '?' : c);
   // Not in the middle of a character.

@@ -19,7 +19,7 @@ class JsonError : public std::runtime_error {
 bool is_utf8(std::string_view text) noexcept;
 
 /// Text of an untrusted file for a message: in quotes, not endless, without control characters.
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 
 /// Walks over a text from front to back; the caller knows the grammar, so there is no recursion and no depth to limit. The text must be UTF-8 (is_utf8).
 /// Everything throws JsonError when the text is something else.

@@ -42,7 +42,7 @@ TensorType parse_type(JsonScanner& json) {
   for (const TypeInfo& info : kTypes) {
     if (name == info.name) return info.type;
   }
-  json.fail("unknown dtype " + quoted(name));
+  json.fail("unknown dtype " + quote(name));
 }
 
 std::vector<uint64_t> parse_integers(JsonScanner& json) {
@@ -67,7 +67,7 @@ Entry parse_entry(JsonScanner& json, std::string name) {
     const std::string key = json.string();
     json.expect(':');
     const bool repeated = (key == "dtype" && type) || (key == "shape" && shape) || (key == "data_offsets" && offsets);
-    if (repeated) json.fail("second " + quoted(key) + " of tensor " + quoted(entry.name));
+    if (repeated) json.fail("second " + quote(key) + " of tensor " + quote(entry.name));
     if (key == "dtype") {
       type = parse_type(json);
     } else if (key == "shape") {
@@ -75,11 +75,11 @@ Entry parse_entry(JsonScanner& json, std::string name) {
     } else if (key == "data_offsets") {
       offsets = parse_integers(json);
     } else {
-      json.fail("unknown key " + quoted(key) + " of tensor " + quoted(entry.name));
+      json.fail("unknown key " + quote(key) + " of tensor " + quote(entry.name));
     }
   } while (json.accept(','));
   json.expect('}');
-  if (!type || !shape || !offsets || offsets->size() != 2) json.fail("tensor " + quoted(entry.name) + " lacks dtype, shape or two data_offsets");
+  if (!type || !shape || !offsets || offsets->size() != 2) json.fail("tensor " + quote(entry.name) + " lacks dtype, shape or two data_offsets");
   entry.type = *type;
   entry.shape = std::move(*shape);
   entry.begin = (*offsets)[0];
@@ -143,8 +143,8 @@ void check_cover(std::vector<Entry>& entries, uint64_t data_bytes, const std::st
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
   uint64_t at = 0;
   for (const Entry& entry : entries) {
-    if (entry.begin < at) bad_file(path, "tensor " + quoted(entry.name) + " overlaps the one before it");
-    if (entry.begin > at) bad_file(path, "there is a hole of " + std::to_string(entry.begin - at) + " bytes before tensor " + quoted(entry.name));
+    if (entry.begin < at) bad_file(path, "tensor " + quote(entry.name) + " overlaps the one before it");
+    if (entry.begin > at) bad_file(path, "there is a hole of " + std::to_string(entry.begin - at) + " bytes before tensor " + quote(entry.name));
     at = entry.end;
   }
   if (at != data_bytes) bad_file(path, std::to_string(data_bytes - at) + " bytes after the last tensor belong to none");
@@ -163,10 +163,10 @@ std::string Tensor::description() const {
 
 void Tensor::check(TensorType expected, size_t size, size_t alignment) const {
   if (type != expected || size != tensor_type_size(type)) {
-    throw Error(ErrorCode::kBadFile, "tensor " + quoted(name) + " is " + description() + ", expected " + tensor_type_name(expected), "convert the model again");
+    throw Error(ErrorCode::kBadFile, "tensor " + quote(name) + " is " + description() + ", expected " + tensor_type_name(expected), "convert the model again");
   }
   if (reinterpret_cast<uintptr_t>(data.data()) % alignment != 0) {
-    throw Error(ErrorCode::kBadFile, "the data of tensor " + quoted(name) + " is not aligned to " + std::to_string(alignment) + " bytes",
+    throw Error(ErrorCode::kBadFile, "the data of tensor " + quote(name) + " is not aligned to " + std::to_string(alignment) + " bytes",
                 "convert the model again; `lutra convert` aligns to 64 bytes");
   }
 }
@@ -193,12 +193,12 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(std::make_uniq
   const std::span<const std::byte> data = bytes.subspan(8 + header_bytes);
   data_bytes_ = data.size();
   for (const Entry& entry : entries) {
-    if (const std::string fault = entry_fault(entry, data_bytes_); !fault.empty()) bad_file(path, "tensor " + quoted(entry.name) + " " + fault);
+    if (const std::string fault = entry_fault(entry, data_bytes_); !fault.empty()) bad_file(path, "tensor " + quote(entry.name) + " " + fault);
   }
   check_cover(entries, data_bytes_, path);
   for (Entry& entry : entries) {
     const auto [place, fresh] = tensors_.try_emplace(entry.name);
-    if (!fresh) bad_file(path, "tensor " + quoted(entry.name) + " appears twice");
+    if (!fresh) bad_file(path, "tensor " + quote(entry.name) + " appears twice");
     Tensor& tensor = place->second;
     tensor.name = std::move(entry.name);
     tensor.type = entry.type;

@@ -16,7 +16,7 @@ WeightStore WeightStore::open(std::span<const std::string> paths) {
       if (name.starts_with("__")) continue;  // padding of this file
       const auto [place, fresh] = store.index_.emplace(name, &tensor);
       if (!fresh) {
-        throw Error(ErrorCode::kBadFile, "tensor " + quoted(name) + " is in '" + place->second->file->path() + "' and in '" + path + "'",
+        throw Error(ErrorCode::kBadFile, "tensor " + quote(name) + " is in '" + place->second->file->path() + "' and in '" + path + "'",
                     "give each file once, and files of one model only");
       }
     }
@@ -27,13 +27,13 @@ WeightStore WeightStore::open(std::span<const std::string> paths) {
 const Tensor& WeightStore::find(std::string_view name) const {
   const auto place = index_.lower_bound(name);
   if (place != index_.end() && place->first == name) return *place->second;
-  std::string message = "there is no tensor " + quoted(name) + " in ";
+  std::string message = "there is no tensor " + quote(name) + " in ";
   for (size_t i = 0; i < files_.size(); ++i) message += (i == 0 ? "'" : ", '") + files_[i].file().path() + "'";
   if (files_.empty()) message += "a store without files";
   // The neighbours in the order of names share the longest beginning.
   std::string near;
-  if (place != index_.begin()) near += " " + quoted(std::prev(place)->first);
-  if (place != index_.end()) near += (near.empty() ? " " : " and ") + quoted(place->first);
+  if (place != index_.begin()) near += " " + quote(std::prev(place)->first);
+  if (place != index_.end()) near += (near.empty() ? " " : " and ") + quote(place->first);
   if (!near.empty()) message += "; the nearest names are" + near;
   throw Error(ErrorCode::kNotFound, message, "the model directory does not fit the plan: convert the model again");
 }

@@ -300,8 +300,8 @@ TEST_F(Store, ReleaseDropsResidentPages) {
 }
 
 TEST(Utf8, QuotesForMessages) {
-  EXPECT_EQ(quoted("a\nb"), "'a?b'");
-  const std::string cut = quoted(std::string(79, 'x') + "é and more");  // byte 80 is in the middle of é
+  EXPECT_EQ(quote("a\nb"), "'a?b'");
+  const std::string cut = quote(std::string(79, 'x') + "é and more");  // byte 80 is in the middle of é
   EXPECT_EQ(cut, "'" + std::string(79, 'x') + "…'");
 }
 
