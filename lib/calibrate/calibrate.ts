@@ -1,0 +1,204 @@
+/**
+ * Finds the static ranges of a model's NPU linears by running the float model over a text.
+ *
+ * Two passes: the first sees what linears read and write. Where an input is clipped and repaired, the NPU computes W·clamp(x) rather than W·x,
+ * so the second pass measures the outputs of those linears with their clipped inputs beside the float model.
+ */
+import { LutraError } from '../graph/errors.js';
+import { encodePlan } from '../graph/index.js';
+import type { CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, QuantRange } from '../graph/spec.js';
+import { buildCalibrationPlan, type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
+import { chooseRange, type RangeRule } from './ranges.js';
+import { type LinearRecipe, RECIPES } from './recipe.js';
+import { SiteStatistics } from './statistics.js';
+
+/** What calibration needs of an engine; a part of the addon's. */
+export interface CalibrationEngine {
+  prefill(tokens: Uint32Array, logits: 'none', program: 'cpu'): Promise<Float32Array>;
+  truncate(length: number): void;
+  observations(): Float64Array[];
+  stop(): void;
+  dispose(): Promise<void>;
+}
+
+/** The part of the addon that opens one. */
+export interface CalibrationAddon {
+  openEngine(options: { plan: Uint8Array; files: string[]; npu: { kind: 'none' }; threads: number }): Promise<CalibrationEngine>;
+}
+
+export interface CalibrationOptions {
+  /** Architecture and CPU tensors; its `linears` are not looked at. */
+  spec: ModelSpec;
+  /** Path of cpu.safetensors. */
+  weights: string;
+  /** Token ids of the calibration text; the first `windows` runs of `windowTokens` are used, each with an empty KV cache. */
+  tokens: readonly number[];
+  windows: number;
+  windowTokens: number;
+  precision: Readonly<Record<LinearKind, Precision>>;
+  method: CalibrationRecord['method'];
+  addon: CalibrationAddon;
+  threads: number;
+  signal?: AbortSignal;
+  /** Windows done of all windows of all passes. */
+  onProgress?: (done: number, total: number) => void;
+}
+
+/** Statistics by `layers.N.NAME` and what was observed. */
+export type Observed = Map<string, SiteStatistics>;
+
+const KIND_OF: Readonly<Record<LinearName, LinearKind>> = {
+  q: 'qkv',
+  k: 'qkv',
+  v: 'qkv',
+  o: 'o',
+  gate: 'gateup',
+  up: 'gateup',
+  down: 'down',
+};
+
+function observedKey(what: CalibrationSite['what'], layer: number, name: LinearName): string {
+  return `${what} of ${linearKey(layer, name)}`;
+}
+
+/** Rules of one linear; null when its precision has no ranges. */
+function recipeOf(options: Pick<CalibrationOptions, 'precision' | 'method'>, name: LinearName): LinearRecipe | null {
+  const kind = KIND_OF[name];
+  const precision = options.precision[kind];
+  const recipe = RECIPES[options.method][kind][precision];
+  if (!recipe && precision !== 'w8f16') {
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      `Linears of kind ${kind} cannot have precision ${precision}`,
+      'Choose another precision.',
+    );
+  }
+  return recipe;
+}
+
+function outputRule(recipe: LinearRecipe, name: LinearName): RangeRule {
+  return recipe.outputs?.[name] ?? recipe.output;
+}
+
+function statisticsOf(observed: Observed, what: CalibrationSite['what'], layer: number, name: LinearName): SiteStatistics {
+  const key = observedKey(what, layer, name);
+  const statistics = observed.get(key);
+  if (!statistics) throw new LutraError('LUTRA_INTERNAL', `the calibration plan does not observe the ${key}`);
+  return statistics;
+}
+
+/** The specs of all linears with the ranges that the statistics give; `clipped` tells whether the second pass has run. */
+export function chooseLinears(
+  layers: number,
+  options: Pick<CalibrationOptions, 'precision' | 'method'>,
+  observed: Observed,
+  clipped: boolean,
+): Record<string, LinearSpec> {
+  const linears: Record<string, LinearSpec> = {};
+  for (let layer = 0; layer < layers; layer++) {
+    for (const name of LINEAR_NAMES) {
+      const recipe = recipeOf(options, name);
+      const range = (what: CalibrationSite['what'], rule: RangeRule): QuantRange =>
+        chooseRange(statisticsOf(observed, what, layer, name), rule);
+      linears[linearKey(layer, name)] = {
+        precision: options.precision[KIND_OF[name]],
+        input: recipe && range('input', recipe.input),
+        output: recipe && range(recipe.shadow.input && clipped ? 'clippedOutput' : 'output', outputRule(recipe, name)),
+        shadow: recipe ? { ...recipe.shadow } : { input: false, output: false },
+        layout: recipe?.shadow.input ? 'conv' : 'fc',
+      };
+    }
+  }
+  return linears;
+}
+
+function checkWindows(options: CalibrationOptions): void {
+  const { windows, windowTokens, tokens, spec } = options;
+  for (const [name, value] of Object.entries({ windows, windowTokens })) {
+    if (!Number.isInteger(value) || value < 1)
+      throw new LutraError('LUTRA_INVALID_ARGUMENT', `Calibration: ${name} is ${value}`, 'Give a whole number above 0.');
+  }
+  if (windowTokens > spec.arch.maxContext) {
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      `Calibration windows of ${windowTokens} tokens do not fit the context of ${spec.arch.maxContext}`,
+      'Choose shorter windows.',
+    );
+  }
+  if (tokens.length < windowTokens) {
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      `The calibration text has ${tokens.length} tokens, one window needs ${windowTokens}`,
+      'Give a longer text.',
+    );
+  }
+}
+
+/** Runs one calibration plan over the windows. */
+async function observe(
+  options: CalibrationOptions,
+  calibrate: 'inputs' | 'outputs',
+  linears: Record<string, LinearSpec>,
+  onWindow: () => void,
+): Promise<Observed> {
+  const { spec, windows, windowTokens, tokens, signal } = options;
+  const { graph, sites } = buildCalibrationPlan(
+    { ...spec, linears },
+    { contextSize: windowTokens, chunk: Math.min(windowTokens, 256), calibrate },
+  );
+  const engine = await options.addon.openEngine({
+    plan: encodePlan(graph),
+    files: [options.weights],
+    npu: { kind: 'none' },
+    threads: options.threads,
+  });
+  const stop = () => engine.stop();
+  signal?.addEventListener('abort', stop, { once: true });
+  try {
+    for (let window = 0; window < windows; window++) {
+      signal?.throwIfAborted();
+      const from = window * windowTokens;
+      if (from + windowTokens > tokens.length) break;
+      engine.truncate(0);
+      await engine.prefill(Uint32Array.from(tokens.slice(from, from + windowTokens)), 'none', 'cpu');
+      onWindow();
+    }
+    return collect(engine.observations(), sites);
+  } finally {
+    signal?.removeEventListener('abort', stop);
+    await engine.dispose();
+  }
+}
+
+function collect(observations: readonly Float64Array[], sites: readonly CalibrationSite[]): Observed {
+  const observed: Observed = new Map();
+  for (const { site, layer, linears, what } of sites) {
+    const values = observations[site];
+    if (!values) throw new LutraError('LUTRA_INTERNAL', `site ${site} of the calibration plan was not observed`);
+    const statistics = new SiteStatistics(values, `${what} of layer ${layer}, ${linears.join(', ')}`);
+    for (const name of linears) observed.set(observedKey(what, layer, name), statistics);
+  }
+  return observed;
+}
+
+/**
+ * The specs of all NPU linears of a model. Resolves without running anything when no precision has ranges.
+ * Errors: LUTRA_INVALID_ARGUMENT (windows, precision), LUTRA_BAD_FILE (the model computes NaN or infinity), errors of the engine; the
+ * signal's reason when aborted.
+ */
+export async function calibrate(options: CalibrationOptions): Promise<Record<string, LinearSpec>> {
+  const { layers } = options.spec.arch;
+  const recipes = LINEAR_NAMES.map((name) => recipeOf(options, name));
+  if (recipes.every((recipe) => recipe === null)) return chooseLinears(layers, options, new Map(), false);
+  checkWindows(options);
+  const passes = recipes.some((recipe) => recipe?.shadow.input) ? 2 : 1;
+  const total = passes * Math.min(options.windows, Math.floor(options.tokens.length / options.windowTokens));
+  let done = 0;
+  const onWindow = () => options.onProgress?.(++done, total);
+  const first = await observe(options, 'inputs', {}, onWindow);
+  const linears = chooseLinears(layers, options, first, false);
+  if (passes === 1) return linears;
+  const shadowed = Object.fromEntries(Object.entries(linears).filter(([, linear]) => linear.shadow.input));
+  const second = await observe(options, 'outputs', shadowed, onWindow);
+  return chooseLinears(layers, options, new Map([...first, ...second]), true);
+}

@@ -1,0 +1,86 @@
+/**
+ * What an `observe` step counted, and percentiles of it.
+ *
+ * A site is [count, min, max, sum of squares, then 7680 magnitude bins]. The bin of a value is the exponent and the upper seven mantissa bits
+ * of |x| as a 32-bit float, counted from 2^-30 on: 128 bins an octave over 60 octaves, each at most 1/128 wide relative to its value.
+ */
+import { LutraError } from '../graph/errors.js';
+
+export const BINS = 7680;
+export const SITE_VALUES = 4 + BINS;
+/** Bits above the bin number: the bin of |x| is (bits >> 16) − FIRST_BIN. */
+const FIRST_BIN = 97 << 7;
+
+const word = new DataView(new ArrayBuffer(4));
+
+/** Smallest magnitude that falls into a bin; bin 0 begins at zero. */
+export function binStart(bin: number): number {
+  if (bin === 0) return 0;
+  word.setUint32(0, (bin + FIRST_BIN) << 16);
+  return word.getFloat32(0);
+}
+
+/** Bin of a magnitude. */
+export function binOf(value: number): number {
+  word.setFloat32(0, Math.abs(value));
+  return Math.min(Math.max((word.getUint32(0) >>> 16) - FIRST_BIN, 0), BINS - 1);
+}
+
+/** Statistics of one tensor over a whole calibration text. */
+export class SiteStatistics {
+  readonly count: number;
+  readonly min: number;
+  readonly max: number;
+  readonly meanSquare: number;
+  private readonly bins: Float64Array;
+
+  /** `values`: one entry of the engine's `observations()`. `what` names the tensor in errors (LUTRA_INTERNAL). */
+  constructor(values: Float64Array, what: string) {
+    const [count = 0, min = 0, max = 0, squares = 0] = values;
+    if (values.length !== SITE_VALUES || !(count > 0)) throw new LutraError('LUTRA_INTERNAL', `${what}: nothing was observed`);
+    if (!Number.isFinite(min) || !Number.isFinite(max) || !Number.isFinite(squares)) {
+      throw new LutraError(
+        'LUTRA_BAD_FILE',
+        `${what}: the model computes values that are not finite`,
+        'The weights are damaged: download or export the file again.',
+      );
+    }
+    this.count = count;
+    this.min = min;
+    this.max = max;
+    this.meanSquare = squares / count;
+    this.bins = values.subarray(4);
+  }
+
+  /** Largest magnitude. */
+  get largest(): number {
+    return Math.max(Math.abs(this.min), Math.abs(this.max));
+  }
+
+  /** The magnitude that a share `p` (0 … 1) of the values does not exceed; values lie evenly within a bin. */
+  percentile(p: number): number {
+    const wanted = p * this.count;
+    let below = 0;
+    for (let bin = 0; bin < BINS; bin++) {
+      const here = this.bins[bin] ?? 0;
+      if (below + here >= wanted && here > 0) {
+        const start = binStart(bin);
+        const end = bin + 1 < BINS ? binStart(bin + 1) : this.largest;
+        return Math.min(start + ((wanted - below) / here) * (end - start), this.largest);
+      }
+      below += here;
+    }
+    return this.largest;
+  }
+
+  /** How many values exceed a magnitude, to the resolution of a bin. */
+  countAbove(magnitude: number): number {
+    const bin = binOf(magnitude);
+    const start = binStart(bin);
+    const end = bin + 1 < BINS ? binStart(bin + 1) : Math.max(this.largest, start);
+    const share = end > start ? Math.min(Math.max((end - magnitude) / (end - start), 0), 1) : 0;
+    let above = (this.bins[bin] ?? 0) * share;
+    for (let i = bin + 1; i < BINS; i++) above += this.bins[i] ?? 0;
+    return above;
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * `lutra convert`: a GGUF file → a model directory (docs/model-format.md).
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { basename, join } from 'node:path';
+import { Tokenizer } from '@huggingface/tokenizers';
+import { type CalibrationAddon, calibrate } from '../calibrate/index.js';
+import { LutraError } from '../graph/errors.js';
+import type { CalibrationRecord, LinearSpec, ModelSpec, TensorSpec } from '../graph/spec.js';
+import { hfConfig } from './config.js';
+import { OutputDirectory } from './directory.js';
+import { readArch } from './families.js';
+import { GgufFile } from './gguf.js';
+import { writeNpuWeights } from './npu-weights.js';
+import { checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
+import { SafetensorsWriter } from './safetensors.js';
+import { type CpuTensor, cpuData, cpuEntry, listCpuTensors, type PackAddon } from './tensors.js';
+import { buildTokenizer, type TokenizerFiles } from './tokenizer-json.js';
+
+/** Where a conversion is. `done` of `total` units of the stage: bytes, windows or layers. */
+export interface ConvertProgress {
+  stage: 'hash' | 'cpu weights' | 'calibration' | 'npu weights';
+  done: number;
+  total: number;
+}
+
+export interface ConvertOptions {
+  /** Path of the GGUF file. */
+  input: string;
+  /** Model directory to make. One that exists is replaced when it is a lutra model, refused otherwise. */
+  output: string;
+  addon: PackAddon & CalibrationAddon;
+  /** Precision by kind of linear; `null` writes CPU weights only. Default {@link DEFAULT_PRECISION}. */
+  precision?: PrecisionByKind | null;
+  /** Path of a UTF-8 text. Needed unless every precision is w8f16 (or null). */
+  calibrationText?: string;
+  /** Default `recipe`. */
+  method?: CalibrationRecord['method'];
+  /** Runs of the text that are used, from its beginning; default 16 of 256 tokens. */
+  calibrationWindows?: number;
+  calibrationWindowTokens?: number;
+  /** Rows of a chunk that the NPU graphs are built for; default 128. */
+  chunk?: number;
+  /** Threads of the calibration; default all. */
+  threads?: number;
+  signal?: AbortSignal;
+  onProgress?: (progress: ConvertProgress) => void;
+}
+
+interface Context {
+  options: ConvertOptions;
+  file: GgufFile;
+  directory: string;
+  precision: PrecisionByKind | null;
+  tensors: CpuTensor[];
+  tokenizer: TokenizerFiles;
+}
+
+const MAX_CHUNK = 4096;
+
+function checkChunk(chunk: number): number {
+  if (Number.isInteger(chunk) && chunk >= 1 && chunk <= MAX_CHUNK) return chunk;
+  throw new LutraError('LUTRA_INVALID_ARGUMENT', `chunk is ${chunk}`, `Give a whole number from 1 to ${MAX_CHUNK}.`);
+}
+
+async function hashSource({ options, file }: Context): Promise<string> {
+  const hash = createHash('sha256');
+  let done = 0;
+  for await (const block of createReadStream(file.path, { highWaterMark: 1 << 20, signal: options.signal })) {
+    hash.update(block as Buffer);
+    done += (block as Buffer).length;
+    options.onProgress?.({ stage: 'hash', done, total: file.size });
+  }
+  return hash.digest('hex');
+}
+
+async function writeCpuWeights(context: Context, headDim: number): Promise<string> {
+  const { options, file, tensors } = context;
+  const writer = await SafetensorsWriter.create(join(context.directory, 'cpu.safetensors'), tensors.map(cpuEntry));
+  const total = tensors.reduce((bytes, { source }) => bytes + source.rows * source.rowBytes, 0);
+  let done = 0;
+  try {
+    for (const tensor of tensors) {
+      for await (const data of cpuData(file, tensor, headDim, options.addon)) {
+        options.signal?.throwIfAborted();
+        await writer.write(tensor.name, data);
+      }
+      done += tensor.source.rows * tensor.source.rowBytes;
+      options.onProgress?.({ stage: 'cpu weights', done, total });
+    }
+    return await writer.finish();
+  } finally {
+    await writer.abandon();
+  }
+}
+
+async function readText(path: string | undefined): Promise<{ bytes: Buffer; name: string }> {
+  if (path === undefined) {
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      'Static ranges need a calibration text',
+      'Give one, or use precision all=w8f16, which has no ranges.',
+    );
+  }
+  try {
+    return { bytes: await readFile(path), name: basename(path) };
+  } catch (error) {
+    throw new LutraError('LUTRA_NOT_FOUND', `Cannot read the calibration text ${path}: ${String(error)}`, 'Check the path.', {
+      cause: error,
+    });
+  }
+}
+
+/** Ranges of all linears and how they were found; the record is null when no precision needs any. */
+async function calibrated(
+  context: Context,
+  spec: ModelSpec,
+  precision: PrecisionByKind,
+): Promise<{ linears: Record<string, LinearSpec>; record: CalibrationRecord | null }> {
+  const { options, tokenizer } = context;
+  const method = options.method ?? 'recipe';
+  const windowTokens = options.calibrationWindowTokens ?? Math.min(256, spec.arch.maxContext);
+  const windows = options.calibrationWindows ?? 16;
+  const needed = Object.values(precision).some((name) => name !== 'w8f16');
+  const text = needed ? await readText(options.calibrationText) : null;
+  const tokens = text
+    ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.bytes.toString('utf8'), { add_special_tokens: false }).ids
+    : [];
+  const linears = await calibrate({
+    spec,
+    weights: join(context.directory, 'cpu.safetensors'),
+    tokens,
+    windows,
+    windowTokens,
+    precision,
+    method,
+    addon: options.addon,
+    threads: options.threads ?? availableParallelism(),
+    signal: options.signal,
+    onProgress: (done, total) => options.onProgress?.({ stage: 'calibration', done, total }),
+  });
+  if (!text) return { linears, record: null };
+  const used = Math.min(windows, Math.floor(tokens.length / windowTokens)) * windowTokens;
+  const textSha256 = createHash('sha256').update(text.bytes).digest('hex');
+  return { linears, record: { text: text.name, textSha256, tokens: used, method } };
+}
+
+function tensorTable(tensors: readonly CpuTensor[]): Record<string, TensorSpec> {
+  return Object.fromEntries(tensors.map(({ name, type, shape }) => [name, { type, shape }]));
+}
+
+async function writeJson(directory: string, name: string, value: object, indent?: number): Promise<void> {
+  await writeFile(join(directory, name), `${JSON.stringify(value, null, indent)}\n`);
+}
+
+/** Writes all files of the model into the context's directory. */
+async function writeModel(context: Context): Promise<ModelSpec> {
+  const { options, file, directory, precision, tensors, tokenizer } = context;
+  const { arch } = readArch(file);
+  const cpu = await writeCpuWeights(context, arch.headDim);
+  let spec: ModelSpec = {
+    format: 1,
+    name: file.string('general.name', basename(file.path, '.gguf')),
+    arch,
+    chunk: checkChunk(options.chunk ?? 128),
+    tensors: tensorTable(tensors),
+    linears: {},
+    hashes: { cpu, npu: null },
+    source: { file: basename(file.path), sha256: await hashSource(context) },
+    calibration: null,
+    tokens: tokenizer.tokens,
+  };
+  if (precision) {
+    const { linears, record } = await calibrated(context, spec, precision);
+    const onLayer = (layer: number) => {
+      options.signal?.throwIfAborted();
+      options.onProgress?.({ stage: 'npu weights', done: layer + 1, total: arch.layers });
+    };
+    const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+    const npu = await writeNpuWeights(join(directory, 'npu.safetensors'), {
+      file,
+      arch,
+      linears,
+      tensors: byName,
+      addon: options.addon,
+      onLayer,
+    });
+    spec = { ...spec, linears, calibration: record, hashes: { cpu, npu } };
+  }
+  await writeJson(directory, 'config.json', hfConfig(arch, tokenizer.tokens), 2);
+  await writeJson(directory, 'tokenizer.json', tokenizer.tokenizer);
+  await writeJson(directory, 'tokenizer_config.json', tokenizer.config, 2);
+  await writeJson(directory, 'lutra.json', spec, 1);
+  return spec;
+}
+
+/** What failed, as the caller should see it. */
+function asLutraError(error: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted) return new LutraError('LUTRA_ABORTED', 'The conversion was aborted.', '', { cause: error });
+  if (error instanceof LutraError) return error;
+  const code = (error as NodeJS.ErrnoException | null)?.code;
+  if (typeof code !== 'string') return error;
+  const remedy = code === 'ENOSPC' ? 'Free some space on the disk of the output directory.' : '';
+  return new LutraError('LUTRA_IO', `The conversion failed: ${error instanceof Error ? error.message : String(error)}`, remedy, {
+    cause: error,
+  });
+}
+
+/**
+ * Converts a GGUF file into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all.
+ * Errors (LutraError): LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED (architecture, tensor type, tokenizer), LUTRA_INVALID_ARGUMENT,
+ * LUTRA_IO, LUTRA_ABORTED.
+ */
+export async function convertGguf(options: ConvertOptions): Promise<ModelSpec> {
+  const { signal } = options;
+  const precision = options.precision === null ? null : checkPrecision(options.precision ?? DEFAULT_PRECISION);
+  checkChunk(options.chunk ?? 128);
+  if (signal?.aborted) throw asLutraError(signal.reason, signal);
+  const file = await GgufFile.open(options.input);
+  try {
+    // Everything that can be refused is refused before anything is written.
+    const { arch, family } = readArch(file);
+    const tensors = listCpuTensors(file, arch, family);
+    const tokenizer = buildTokenizer(file);
+    const output = await OutputDirectory.create(options.output);
+    try {
+      const spec = await writeModel({ options, file, directory: output.path, precision, tensors, tokenizer });
+      await output.commit();
+      return spec;
+    } catch (error) {
+      await output.discard();
+      throw error;
+    }
+  } catch (error) {
+    throw asLutraError(error, signal);
+  } finally {
+    await file.close();
+  }
+}

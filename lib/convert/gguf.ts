@@ -1,0 +1,182 @@
+/**
+ * A GGUF file opened for import: typed metadata look-ups and tensors by name, read piece by piece.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+import { gguf } from '@huggingface/gguf';
+import { LutraError } from '../graph/errors.js';
+import { type GgmlType, ggmlType } from './ggml-types.js';
+import { checkGgufHeader } from './gguf-check.js';
+
+/** A tensor of the file. Row major, `cols` fastest; a vector has one row. */
+export interface GgufTensor {
+  name: string;
+  type: GgmlType;
+  code: number;
+  rows: number;
+  cols: number;
+  rowBytes: number;
+  /** Absolute, in bytes. */
+  offset: number;
+}
+
+export class GgufFile {
+  private constructor(
+    readonly path: string,
+    readonly size: number,
+    private readonly handle: FileHandle,
+    private readonly metadata: ReadonlyMap<string, unknown>,
+    readonly tensors: ReadonlyMap<string, GgufTensor>,
+  ) {}
+
+  /** Opens and checks a file. Errors: LUTRA_NOT_FOUND, LUTRA_IO, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED. */
+  static async open(path: string): Promise<GgufFile> {
+    const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
+      const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
+      throw new LutraError(missing ? 'LUTRA_NOT_FOUND' : 'LUTRA_IO', `Cannot open ${path}: ${error.message}`, 'Check the path.', {
+        cause: error,
+      });
+    });
+    try {
+      const stat = await handle.stat();
+      if (!stat.isFile()) throw new LutraError('LUTRA_BAD_FILE', `${path} is not a file`, 'Give the path of a .gguf file.');
+      const headerEnd = checkGgufHeader(handle.fd, stat.size, path);
+      const { metadata, tensors } = await parse(path, headerEnd, stat.size);
+      return new GgufFile(path, stat.size, handle, metadata, tensors);
+    } catch (error) {
+      await handle.close();
+      if (error instanceof LutraError) throw error;
+      throw new LutraError('LUTRA_IO', `Reading ${path} failed: ${String(error)}`, '', { cause: error });
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.handle.close();
+  }
+
+  private wrong(key: string, expected: string): LutraError {
+    const found = this.metadata.has(key) ? 'is not' : 'is missing; expected';
+    return new LutraError('LUTRA_BAD_FILE', `${this.path}: metadata ${key} ${found} ${expected}`, 'Export the file again.');
+  }
+
+  /** A finite number; without `fallback` the key must exist. */
+  number(key: string, fallback?: number): number {
+    const value = this.metadata.get(key);
+    if (value === undefined && fallback !== undefined) return fallback;
+    const number = typeof value === 'bigint' ? Number(value) : value;
+    if (typeof number !== 'number' || !Number.isFinite(number)) throw this.wrong(key, 'a number');
+    return number;
+  }
+
+  /** A whole number in [min, 2^31). */
+  integer(key: string, min: number, fallback?: number): number {
+    const value = this.number(key, fallback);
+    if (!Number.isInteger(value) || value < min || value >= 2 ** 31)
+      throw this.wrong(key, `a whole number from ${min} on (it is ${value})`);
+    return value;
+  }
+
+  string(key: string, fallback?: string): string {
+    const value = this.metadata.get(key) ?? fallback;
+    if (typeof value !== 'string') throw this.wrong(key, 'a string');
+    return value;
+  }
+
+  boolean(key: string, fallback: boolean): boolean {
+    const value = this.metadata.get(key) ?? fallback;
+    if (typeof value !== 'boolean') throw this.wrong(key, 'true or false');
+    return value;
+  }
+
+  strings(key: string): string[] {
+    const value = this.metadata.get(key);
+    if (!Array.isArray(value) || !value.every((item): item is string => typeof item === 'string'))
+      throw this.wrong(key, 'a list of strings');
+    return value;
+  }
+
+  numbers(key: string): number[] {
+    const value = this.metadata.get(key);
+    if (!Array.isArray(value) || !value.every((item): item is number => typeof item === 'number'))
+      throw this.wrong(key, 'a list of numbers');
+    return value;
+  }
+
+  has(key: string): boolean {
+    return this.metadata.has(key);
+  }
+
+  /** A tensor that must exist with the given shape; `rows` 1 for a vector. */
+  tensor(name: string, rows: number, cols: number): GgufTensor {
+    const tensor = this.tensors.get(name);
+    if (!tensor) throw new LutraError('LUTRA_BAD_FILE', `${this.path} has no tensor ${name}`, 'The file is incomplete: export it again.');
+    if (tensor.rows !== rows || tensor.cols !== cols) {
+      const found = `${tensor.rows} × ${tensor.cols}`;
+      throw new LutraError(
+        'LUTRA_BAD_FILE',
+        `${this.path}: tensor ${name} is ${found}, its metadata says ${rows} × ${cols}`,
+        'Export the file again.',
+      );
+    }
+    return tensor;
+  }
+
+  /** Bytes of `count` rows from `first` on. */
+  async readRows(tensor: GgufTensor, first: number, count: number): Promise<Uint8Array> {
+    const bytes = Buffer.allocUnsafeSlow(count * tensor.rowBytes);
+    let done = 0;
+    while (done < bytes.length) {
+      const { bytesRead } = await this.handle.read(bytes, done, bytes.length - done, tensor.offset + first * tensor.rowBytes + done);
+      if (bytesRead === 0) throw new LutraError('LUTRA_IO', `${this.path} became shorter while it was read`);
+      done += bytesRead;
+    }
+    return bytes;
+  }
+}
+
+type Parsed = Awaited<ReturnType<typeof gguf>>;
+
+async function parse(
+  path: string,
+  headerEnd: number,
+  size: number,
+): Promise<{ metadata: Map<string, unknown>; tensors: Map<string, GgufTensor> }> {
+  let parsed: Parsed;
+  try {
+    parsed = await gguf(path, { allowLocalFile: true });
+  } catch (error) {
+    throw new LutraError('LUTRA_BAD_FILE', `${path} is not a readable GGUF file: ${String(error)}`, 'Download or export the file again.', {
+      cause: error,
+    });
+  }
+  const metadata = new Map<string, unknown>(Object.entries(parsed.metadata));
+  const alignment = Number(metadata.get('general.alignment') ?? 32);
+  const bad = (what: string) =>
+    new LutraError('LUTRA_BAD_FILE', `${path} is not a readable GGUF file: ${what}`, 'Download or export the file again.');
+  if (!Number.isInteger(alignment) || alignment < 1 || alignment > 65_536 || (alignment & (alignment - 1)) !== 0) {
+    throw bad(`its alignment is ${alignment}`);
+  }
+  const dataStart = Math.ceil(headerEnd / alignment) * alignment;
+  const tensors = new Map<string, GgufTensor>();
+  for (const info of parsed.tensorInfos) {
+    const tensor = describe(info, dataStart);
+    if (typeof tensor === 'string') throw bad(tensor);
+    if (tensors.has(tensor.name)) throw bad(`tensor ${tensor.name} appears twice`);
+    if (tensor.offset % alignment !== 0) throw bad(`tensor ${tensor.name} is not aligned to ${alignment} bytes`);
+    const end = tensor.offset + tensor.rows * tensor.rowBytes;
+    if (!Number.isSafeInteger(end) || end > size)
+      throw bad(`tensor ${tensor.name} ends at byte ${end}, the file has ${size}: it is truncated`);
+    tensors.set(tensor.name, tensor);
+  }
+  return { metadata, tensors };
+}
+
+/** One tensor, or what is wrong with its description. */
+function describe(info: Parsed['tensorInfos'][number], dataStart: number): GgufTensor | string {
+  const type = ggmlType(info.dtype);
+  if (!type) return `tensor ${info.name} has the unknown type ${info.dtype}`;
+  const [cols = 1, ...rest] = info.shape.map(Number);
+  const rows = rest.reduce((product, length) => product * length, 1);
+  if (cols % type.elements !== 0) return `tensor ${info.name} has ${cols} columns, ${type.name} needs a multiple of ${type.elements}`;
+  const rowBytes = (cols / type.elements) * type.bytes;
+  return { name: info.name, type, code: info.dtype, rows, cols, rowBytes, offset: dataStart + Number(info.offset) };
+}

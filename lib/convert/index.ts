@@ -1,0 +1,3 @@
+/** Conversion: GGUF files to model directories. */
+export { type ConvertOptions, type ConvertProgress, convertGguf } from './convert.js';
+export { DEFAULT_PRECISION, formatPrecision, KINDS, PRECISIONS, type PrecisionByKind, parsePrecision } from './precision.js';

@@ -1,0 +1,204 @@
+/**
+ * Text to token ids and back, and the chat template: `tokenizer.json` and `tokenizer_config.json` of a model directory.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Template } from '@huggingface/jinja';
+import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { LutraError } from '../graph/errors.js';
+
+/** One message of a conversation. Roles are what the model's template knows: system, user, assistant … */
+export interface ChatMessage {
+  role: string;
+  content: string;
+}
+
+export interface EncodeOptions {
+  /** Texts of special tokens such as `<|im_start|>` become those tokens (default); false: they are ordinary text. */
+  special?: boolean;
+}
+
+/** Turns tokens into text as they come. */
+export interface TextDecoder {
+  /** Text that is complete with this token; never half a character, and nothing for special tokens. */
+  push(token: number): string;
+  /** What is left when no token follows: U+FFFD for a character that never became whole. */
+  end(): string;
+}
+
+interface TokenizerJson {
+  added_tokens?: { id: number; content: string; special?: boolean }[];
+  model?: { vocab?: Record<string, number> };
+}
+
+interface TokenizerConfig {
+  chat_template?: string;
+  bos_token?: string | null;
+  eos_token?: string | null;
+}
+
+/**
+ * The byte of each of the 256 characters that byte-level vocabularies are written in: printable Latin-1 stands for itself, the other
+ * bytes for the characters from U+0100 on, in order.
+ */
+function byteAlphabet(): Map<string, number> {
+  const bytes = new Map<string, number>();
+  let next = 0x100;
+  for (let byte = 0; byte < 256; byte++) {
+    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+    bytes.set(String.fromCodePoint(printable ? byte : next++), byte);
+  }
+  return bytes;
+}
+
+/** Bytes that a UTF-8 sequence with this first byte has; 1 for bytes that begin none. */
+function sequenceLength(byte: number): number {
+  if (byte >= 0xc2 && byte <= 0xdf) return 2;
+  if (byte >= 0xe0 && byte <= 0xef) return 3;
+  return byte >= 0xf0 && byte <= 0xf4 ? 4 : 1;
+}
+
+/** Length of the beginning of `bytes` that does not end inside a character. */
+function completeLength(bytes: Buffer): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if ((byte & 0xc0) === 0x80) continue;
+    return sequenceLength(byte) > back ? bytes.length - back : bytes.length;
+  }
+  return bytes.length;
+}
+
+async function readJson(directory: string, name: string): Promise<unknown> {
+  const path = join(directory, name);
+  const bad = (code: 'LUTRA_NOT_FOUND' | 'LUTRA_BAD_FILE', what: string, cause: unknown) =>
+    new LutraError(code, `${path} ${what}`, 'Convert the model again.', { cause });
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw bad('LUTRA_NOT_FOUND', 'cannot be read', error);
+  });
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value === 'object' && value !== null) return value;
+  } catch (error) {
+    throw bad('LUTRA_BAD_FILE', 'is not JSON', error);
+  }
+  throw bad('LUTRA_BAD_FILE', 'is not a JSON object', undefined);
+}
+
+export class Tokenizer {
+  readonly #tokenizer: HfTokenizer;
+  readonly #config: TokenizerConfig;
+  readonly #special: ReadonlySet<number>;
+  /** Token bytes by id; ordinary tokens are spelled in the byte alphabet, added ones as they are. */
+  readonly #bytes: readonly (Buffer | undefined)[];
+  /** The same tokenizer without the special tokens, for text in which they mean nothing; made when it is first needed. */
+  readonly #makePlain: () => HfTokenizer;
+  #plain: HfTokenizer | undefined;
+  #template: Template | undefined;
+
+  /** From the parsed files. Throws LUTRA_BAD_FILE when they are not a tokenizer that can be used. */
+  constructor(json: object, config: object) {
+    const { added_tokens: added = [], model } = json as TokenizerJson;
+    const vocab = model?.vocab;
+    if (typeof vocab !== 'object' || vocab === null)
+      throw new LutraError('LUTRA_BAD_FILE', 'tokenizer.json has no vocabulary', 'Convert the model again.');
+    try {
+      this.#tokenizer = new HfTokenizer(json, config);
+    } catch (error) {
+      throw new LutraError('LUTRA_BAD_FILE', `tokenizer.json cannot be used: ${String(error)}`, 'Convert the model again.', {
+        cause: error,
+      });
+    }
+    this.#config = config as TokenizerConfig;
+    this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
+    this.#bytes = tokenBytes(vocab, added);
+    this.#makePlain = () => new HfTokenizer({ ...json, added_tokens: added.filter((token) => !token.special) }, {});
+  }
+
+  /** Reads the files of a model directory. Errors: LUTRA_NOT_FOUND, LUTRA_BAD_FILE. */
+  static async load(directory: string): Promise<Tokenizer> {
+    const [json, config] = await Promise.all([readJson(directory, 'tokenizer.json'), readJson(directory, 'tokenizer_config.json')]);
+    return new Tokenizer(json as object, config as object);
+  }
+
+  /** Ids of a text, without a BOS token: whether a model wants one is in lutra.json. */
+  encode(text: string, options: EncodeOptions = {}): number[] {
+    if (text.length === 0) return [];
+    const { special = true } = options;
+    if (!special) this.#plain ??= this.#makePlain();
+    const tokenizer = special ? this.#tokenizer : (this.#plain ?? this.#tokenizer);
+    return tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  /** Whether a token is one of control rather than text. */
+  isSpecial(token: number): boolean {
+    return this.#special.has(token);
+  }
+
+  /** The bytes that a token stands for; none for special and unknown tokens. */
+  bytesOf(token: number): Uint8Array {
+    return (this.#special.has(token) ? undefined : this.#bytes[token]) ?? new Uint8Array();
+  }
+
+  /** Text of a run of ids; special tokens become nothing, bytes that are no UTF-8 become U+FFFD. */
+  decode(tokens: Iterable<number>): string {
+    return Buffer.concat(Array.from(tokens, (token) => this.bytesOf(token))).toString('utf8');
+  }
+
+  /** A decoder for one stream of tokens. */
+  stream(): TextDecoder {
+    let held = Buffer.alloc(0);
+    return {
+      push: (token) => {
+        const bytes = Buffer.concat([held, this.bytesOf(token)]);
+        const length = completeLength(bytes);
+        held = bytes.subarray(length);
+        return bytes.toString('utf8', 0, length);
+      },
+      end: () => {
+        const rest = held.toString('utf8');
+        held = Buffer.alloc(0);
+        return rest;
+      },
+    };
+  }
+
+  /** Whether the model came with a chat template. */
+  get hasChatTemplate(): boolean {
+    return typeof this.#config.chat_template === 'string';
+  }
+
+  /** The prompt that the model's template makes of a conversation. Errors: LUTRA_UNSUPPORTED (no template), LUTRA_INVALID_ARGUMENT (refused by it). */
+  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): string {
+    const source = this.#config.chat_template;
+    if (typeof source !== 'string') throw new LutraError('LUTRA_UNSUPPORTED', 'The model has no chat template', 'Give it a plain prompt.');
+    try {
+      this.#template ??= new Template(source);
+      return this.#template.render({
+        messages: messages.map(({ role, content }) => ({ role, content })),
+        add_generation_prompt: options.addGenerationPrompt ?? true,
+        bos_token: this.#config.bos_token ?? '',
+        eos_token: this.#config.eos_token ?? '',
+      });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new LutraError(
+        'LUTRA_INVALID_ARGUMENT',
+        `The model's chat template refuses the messages: ${reason}`,
+        'Check roles and their order.',
+        { cause: error },
+      );
+    }
+  }
+}
+
+function tokenBytes(vocab: Record<string, number>, added: readonly { id: number; content: string }[]): (Buffer | undefined)[] {
+  const alphabet = byteAlphabet();
+  const bytes: (Buffer | undefined)[] = [];
+  for (const [token, id] of Object.entries(vocab)) {
+    const spelled = Array.from(token, (character) => alphabet.get(character));
+    // A token that is not spelled in the alphabet is plain text: unused entries of some vocabularies.
+    bytes[id] = spelled.every((byte) => byte !== undefined) ? Buffer.from(spelled as number[]) : Buffer.from(token, 'utf8');
+  }
+  for (const { id, content } of added) bytes[id] = Buffer.from(content, 'utf8');
+  return bytes;
+}
