@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kRowsQuantized = 4;
 constexpr uint32_t kRowsFloat = 6;       // 6 rows × 2 registers = 12 accumulators of the 16
-constexpr uint32_t kDepth = 128;         // columns of a panel of one tile: 8 KB
+constexpr uint32_t kDepth = 96;          // columns of a panel of one tile: 6 KB
 constexpr size_t kPrefetchAhead = 8192;
 
 LUTRA_INLINE256 __m256i load256(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
