@@ -1,0 +1,319 @@
+#include "napi/engine_object.h"
+
+#include <optional>
+
+#include "napi/arguments.h"
+#include "napi/worker.h"
+
+namespace lutra::addon {
+namespace {
+
+session::LogitsWanted logits_wanted(const std::string& name) {
+  if (name == "none") return session::LogitsWanted::kNone;
+  if (name == "last") return session::LogitsWanted::kLast;
+  if (name == "all") return session::LogitsWanted::kAll;
+  throw Error(ErrorCode::kInvalidArgument, "logits '" + name + "' is neither none, last nor all");
+}
+
+Napi::Float32Array to_array(Napi::Env env, const std::vector<float>& values) {
+  auto array = Napi::Float32Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+Napi::Object timings_object(Napi::Env env, const session::Timings& t) {
+  Napi::Object o = Napi::Object::New(env);
+  const auto set = [&](const char* name, double value) { o.Set(name, Napi::Number::New(env, value)); };
+  const auto sum = [&](auto field) { return static_cast<double>(t.prefill.*field + t.decode.*field); };
+  set("prefillTokens", t.prefill_tokens);
+  set("prefillMs", t.prefill_ms);
+  set("decodeTokens", t.decode_tokens);
+  set("decodeMs", t.decode_ms);
+  set("npuMs", sum(&plan::RunStats::npu_ns) * 1e-6);
+  set("graphCalls", sum(&plan::RunStats::graph_calls));
+  set("cpuMs", sum(&plan::RunStats::cpu_ns) * 1e-6);
+  set("prefillCpuMs", static_cast<double>(t.prefill.cpu_ns) * 1e-6);
+  set("decodeCpuMs", static_cast<double>(t.decode.cpu_ns) * 1e-6);
+  set("shadowMs", sum(&plan::RunStats::shadow_ns) * 1e-6);
+  set("repairedInputs", static_cast<double>(t.prefill.shadow.repaired_inputs));
+  set("repairedOutputs", static_cast<double>(t.prefill.shadow.repaired_outputs));
+  return o;
+}
+
+Napi::Object info_object(Napi::Env env, const session::EngineInfo& info) {
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("backend", info.backend ? Napi::Value(backend_info(env, *info.backend)) : env.Null());
+  Napi::Array segments = Napi::Array::New(env);
+  for (const auto& s : info.segments) {
+    Napi::Object segment = Napi::Object::New(env);
+    segment.Set("name", s.name);
+    segment.Set("nodes", Napi::Number::New(env, static_cast<double>(s.nodes)));
+    segment.Set("where", info.backend->provider);
+    segments.Set(segments.Length(), segment);
+  }
+  o.Set("segments", segments);
+  o.Set("context", !info.backend ? "none" : info.from_cache ? "loaded" : "built");
+  Napi::Object load = Napi::Object::New(env);
+  load.Set("map", info.map_ms);
+  load.Set("plan", info.plan_ms);
+  load.Set("graphs", info.graphs_ms);
+  o.Set("loadMs", load);
+  Napi::Object bytes = Napi::Object::New(env);
+  bytes.Set("weights", static_cast<double>(info.weight_bytes));
+  bytes.Set("activations", static_cast<double>(info.activation_bytes));
+  bytes.Set("kvCache", static_cast<double>(info.kv_bytes));
+  o.Set("bytes", bytes);
+  o.Set("kernels", info.kernels);
+  return o;
+}
+
+/// State shared between the JavaScript object, the promises under way and the environment's clean-up.
+class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
+ public:
+  explicit EngineHandle(Napi::Env env) : worker_(std::make_unique<Worker>(env)) {}
+
+  /// Joins the worker first: nothing runs when the engine goes. Safe to call again.
+  void close() {
+    if (engine_) engine_->stop();
+    if (log_) log_->Abort();
+    log_.reset();
+    worker_->join();
+    engine_.reset();
+    closed_ = true;
+  }
+
+  session::Engine& engine() {
+    if (closed_ || !engine_) throw Error(ErrorCode::kDisposed, "the model was disposed of", "load it again");
+    return *engine_;
+  }
+  void require_idle() {
+    engine();
+    if (keep_alive_) throw Error(ErrorCode::kBusy, "another call of this session is under way", "await it first, or use a second session");
+  }
+
+  /// Runs work on the worker; settles the promise with what finish makes of its result on JavaScript's thread.
+  template <class Work, class Finish>
+  Napi::Promise run(Napi::Env env, Work work, Finish finish) {
+    auto deferred = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
+    Napi::Promise promise = deferred->Promise();
+    keep_alive_ = shared_from_this();
+    worker_->ref(env);
+    worker_->submit([this, deferred, work = std::move(work), finish = std::move(finish)]() mutable {
+      using Result = decltype(work());
+      auto result = std::make_shared<std::optional<Result>>();
+      std::exception_ptr error;
+      try {
+        result->emplace(work());
+      } catch (...) {
+        error = std::current_exception();
+      }
+      worker_->post([this, deferred, result, error, finish = std::move(finish)](Napi::Env js) {
+        const auto self = std::move(keep_alive_);
+        on_token_.Reset();
+        if (!closed_) worker_->unref(js);
+        if (error) {
+          deferred->Reject(to_js(js, error).Value());
+        } else {
+          deferred->Resolve(finish(js, **result));
+        }
+      });
+    });
+    return promise;
+  }
+
+  /// The environment is going: posts will not come any more.
+  void abandon() {
+    close();
+    on_token_.SuppressDestruct();
+    keep_alive_.reset();
+  }
+
+  std::unique_ptr<session::Engine> engine_;
+  std::unique_ptr<Worker> worker_;
+  std::optional<Napi::ThreadSafeFunction> log_;
+  Napi::FunctionReference on_token_;  // of the generate call under way; used and freed on JavaScript's thread only
+
+ private:
+  std::shared_ptr<EngineHandle> keep_alive_;  // set while a promise is open: the object may be garbage before its call ends
+  bool closed_ = false;
+};
+
+/// Wraps a handle in a JavaScript object whose methods are closures over it. The environment closes the handle when it ends before dispose().
+class EngineObject {
+ public:
+  EngineObject(Napi::Env env, std::shared_ptr<EngineHandle> handle) : env_(env), handle_(std::move(handle)) {}
+
+  Napi::Object make() {
+    object_ = Napi::Object::New(env_);
+    method("info", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return info_object(i.Env(), h.engine().info()); });
+    method("timings", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return timings_object(i.Env(), h.engine().timings()); });
+    method("length", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return Napi::Number::New(i.Env(), h.engine().length()); });
+    method("prefill", prefill);
+    method("generate", generate);
+    method("acknowledge", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
+      h.engine().acknowledge(Arguments(i).u32(0, "count"));
+      return i.Env().Undefined();
+    });
+    method("stop", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
+      h.engine().stop();
+      return i.Env().Undefined();
+    });
+    method("truncate", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
+      h.require_idle();
+      h.engine().truncate(Arguments(i).u32(0, "length"));
+      return i.Env().Undefined();
+    });
+    method("peek", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
+      h.require_idle();
+      return to_array(i.Env(), h.engine().peek(Arguments(i).string(0, "tensor")));
+    });
+    method("observations", observations);
+    method("dispose", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
+      auto deferred = Napi::Promise::Deferred::New(i.Env());
+      h.close();
+      deferred.Resolve(i.Env().Undefined());
+      return deferred.Promise();
+    });
+    return object_;
+  }
+
+ private:
+  using Method = Napi::Value (*)(EngineHandle&, const Napi::CallbackInfo&);
+
+  void method(const char* name, Method body) {
+    object_.Set(name, Napi::Function::New(env_, [handle = handle_, body](const Napi::CallbackInfo& info) -> Napi::Value {
+      return guarded(info.Env(), [&] { return body(*handle, info); });
+    }, name));
+  }
+
+  static Napi::Value prefill(EngineHandle& h, const Napi::CallbackInfo& info) {
+    h.require_idle();
+    const Arguments arguments(info);
+    const auto view = arguments.array<uint32_t>(0, "tokens", napi_uint32_array);
+    std::vector<uint32_t> tokens(view.begin(), view.end());
+    const auto wanted = logits_wanted(arguments.string(1, "logits"));
+    session::Engine& engine = h.engine();
+    engine.clear_stop();
+    return h.run(info.Env(), [&engine, tokens = std::move(tokens), wanted, program = arguments.string(2, "program")] { return engine.prefill(tokens, wanted, program); },
+                 [](Napi::Env env, const std::vector<float>& logits) -> Napi::Value { return to_array(env, logits); });
+  }
+
+  static Napi::Value generate(EngineHandle& h, const Napi::CallbackInfo& info) {
+    h.require_idle();
+    const Arguments arguments(info);
+    const Napi::Object o = arguments.object(0);
+    session::GenerateOptions options{u32(o, "maxTokens"),
+                                     {static_cast<float>(number(o, "temperature")), u32(o, "topK"), static_cast<float>(number(o, "topP")), static_cast<float>(number(o, "minP")),
+                                      static_cast<float>(number(o, "repetitionPenalty")), static_cast<uint64_t>(number(o, "seed"))},
+                                     u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead")};
+    h.on_token_ = Napi::Persistent(arguments.function(1, "onToken"));
+    session::Engine& engine = h.engine();
+    engine.clear_stop();
+    const auto deliver = [&h](uint32_t token) {
+      h.worker_->post([&h, token](Napi::Env env) { h.on_token_.Call({Napi::Number::New(env, token)}); });
+    };
+    return h.run(info.Env(), [&engine, options = std::move(options), deliver] { return engine.generate(options, deliver); },
+                 [](Napi::Env env, const session::Engine::Generated& result) -> Napi::Value {
+                   Napi::Object r = Napi::Object::New(env);
+                   r.Set("reason", session::finish_reason_name(result.reason));
+                   r.Set("tokens", Napi::Number::New(env, result.tokens));
+                   return r;
+                 });
+  }
+
+  static Napi::Value observations(EngineHandle& h, const Napi::CallbackInfo& info) {
+    h.require_idle();
+    Napi::Array sites = Napi::Array::New(info.Env());
+    for (const auto& [site, o] : h.engine().observations()) {
+      auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size());
+      values[0] = o.count;
+      values[1] = o.min;
+      values[2] = o.max;
+      values[3] = o.sum_squares;
+      for (size_t b = 0; b < o.bins.size(); ++b) values[4 + b] = static_cast<double>(o.bins[b]);
+      sites.Set(site, values);
+    }
+    return sites;
+  }
+
+  Napi::Env env_;
+  std::shared_ptr<EngineHandle> handle_;
+  Napi::Object object_;
+};
+
+/// A sink that hands lines to a JavaScript function. It may be called on any thread.
+qnn::LogOptions log_options(const Napi::Object& options, EngineHandle& handle) {
+  const Napi::Value sink = options.Get("onLog");
+  if (!sink.IsFunction()) return {};
+  auto post = Napi::ThreadSafeFunction::New(options.Env(), sink.As<Napi::Function>(), "lutra log", 256, 1);
+  post.Unref(options.Env());
+  handle.log_ = post;
+  const auto level = options.Get("logLevel").IsNumber() ? u32(options, "logLevel") : 2u;
+  return {[post](int severity, std::string_view line) mutable {
+            // Lines beyond the queue's length are dropped: a chatty library must not stall the NPU.
+            auto owned = std::make_unique<std::pair<int, std::string>>(severity, line);
+            const auto call = [](Napi::Env env, Napi::Function f, std::pair<int, std::string>* p) {
+              const std::unique_ptr<std::pair<int, std::string>> entry(p);
+              if (env != nullptr) f.Call({Napi::Number::New(env, entry->first), Napi::String::New(env, entry->second)});
+            };
+            if (post.NonBlockingCall(owned.get(), call) == napi_ok) static_cast<void>(owned.release());
+          },
+          static_cast<qnn::abi::LogLevel>(level)};
+}
+
+session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handle) {
+  session::EngineOptions options;
+  options.plan = bytes(o, "plan");
+  options.files = strings(o, "files");
+  if (!o.Get("npu").IsObject()) throw Error(ErrorCode::kInvalidArgument, "npu is not an object");
+  options.npu = npu_options(o.Get("npu").As<Napi::Object>());
+  options.threads = u32(o, "threads");
+  if (options.threads < 1 || options.threads > 256) throw Error(ErrorCode::kInvalidArgument, "threads = " + std::to_string(options.threads), "use 1 to 256");
+  if (o.Get("contextCache").IsObject()) {
+    const auto cache = o.Get("contextCache").As<Napi::Object>();
+    options.cache = {string(cache, "file"), string(cache, "key")};
+  }
+  options.keep_activations = boolean_or(o, "keepActivations", false);
+  options.profile = boolean_or(o, "profile", false);
+  options.log = log_options(o, handle);
+  return options;
+}
+
+}  // namespace
+
+session::NpuOptions npu_options(const Napi::Object& npu) {
+  const std::string kind = string(npu, "kind");
+  if (kind == "none") return {};
+  if (kind == "host") return {session::NpuOptions::Kind::kHost, {}, {}};
+  if (kind != "library") throw Error(ErrorCode::kInvalidArgument, "npu kind '" + kind + "' is neither none, host nor library");
+  session::NpuOptions options{session::NpuOptions::Kind::kLibrary, string(npu, "path"), {}};
+  if (!npu.Get("soc").IsUndefined()) options.soc = u32(npu, "soc");
+  return options;
+}
+
+Napi::Object backend_info(Napi::Env env, const qnn::LibraryInfo& info) {
+  Napi::Object o = Napi::Object::New(env);
+  o.Set("name", info.provider);
+  o.Set("buildId", info.build_id);
+  o.Set("apiVersion", qnn::to_string(info.core));
+  o.Set("backendApiVersion", qnn::to_string(info.backend));
+  o.Set("backendId", Napi::Number::New(env, static_cast<double>(info.backend_id)));
+  return o;
+}
+
+Napi::Value open_engine(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    Napi::Env env = info.Env();
+    const Napi::Object o = Arguments(info).object(0);
+    auto handle = std::make_shared<EngineHandle>(env);
+    auto options = std::make_shared<session::EngineOptions>(engine_options(o, *handle));
+    // A worker thread that is terminated, or a process that exits, ends the environment before dispose(): join then. The hook is dropped with the handle.
+    env.AddCleanupHook([weak = std::weak_ptr(handle)] {
+      if (const auto live = weak.lock()) live->abandon();
+    });
+    return handle->run(env, [handle, options] { handle->engine_ = std::make_unique<session::Engine>(std::move(*options)); return true; },
+                       [handle](Napi::Env js, bool) -> Napi::Value { return EngineObject(js, handle).make(); });
+  });
+}
+
+}  // namespace lutra::addon

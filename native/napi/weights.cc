@@ -1,0 +1,99 @@
+#include "napi/weights.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/linear/linear.h"
+#include "napi/arguments.h"
+
+namespace lutra::addon {
+namespace {
+
+using kernels::WeightType;
+
+WeightType weight_type(uint32_t code) {
+  switch (static_cast<WeightType>(code)) {
+    case WeightType::kF32: case WeightType::kF16: case WeightType::kQ4_0: case WeightType::kQ4_1: case WeightType::kQ8_0: return static_cast<WeightType>(code);
+  }
+  throw Error(ErrorCode::kInvalidArgument, "weight type " + std::to_string(code) + " is unknown");
+}
+
+size_t ggml_bytes(WeightType type, size_t rows, size_t cols) {
+  switch (type) {
+    case WeightType::kF32: return rows * cols * 4;
+    case WeightType::kF16: return rows * cols * 2;
+    case WeightType::kQ4_0: return rows * cols / 32 * 18;
+    case WeightType::kQ4_1: return rows * cols / 32 * 20;
+    case WeightType::kQ8_0: return rows * cols / 32 * 34;
+  }
+  return 0;
+}
+
+size_t checked_packed_size(WeightType type, uint32_t rows, uint32_t cols) {
+  const size_t size = rows == 0 || cols == 0 ? 0 : kernels::packed_size(type, rows, cols);
+  if (size == 0) throw Error(ErrorCode::kInvalidArgument, "a weight of " + std::to_string(rows) + " x " + std::to_string(cols) + " cannot be packed", "quantised types need a multiple of 32 columns");
+  return size;
+}
+
+}  // namespace
+
+Napi::Value pack_ggml(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Arguments a(info);
+    const WeightType type = weight_type(a.u32(0, "type"));
+    const auto blocks = a.array<const std::byte>(1, "blocks", napi_uint8_array);
+    const uint32_t rows = a.u32(2, "rows"), cols = a.u32(3, "cols");
+    const size_t size = checked_packed_size(type, rows, cols);
+    if (blocks.size() != ggml_bytes(type, rows, cols)) {
+      throw Error(ErrorCode::kInvalidArgument, "blocks has " + std::to_string(blocks.size()) + " bytes, expected " + std::to_string(ggml_bytes(type, rows, cols)));
+    }
+    auto out = Napi::Uint8Array::New(info.Env(), size);
+    kernels::pack_ggml(type, blocks.data(), rows, cols, {reinterpret_cast<std::byte*>(out.Data()), size});
+    return out;
+  });
+}
+
+Napi::Value dequantize_packed(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Arguments a(info);
+    const WeightType type = weight_type(a.u32(0, "type"));
+    const auto packed = a.array<const std::byte>(1, "packed", napi_uint8_array);
+    const kernels::PackedWeight weight{type, a.u32(2, "rows"), a.u32(3, "cols"), packed.data()};
+    const size_t size = checked_packed_size(type, weight.rows, weight.cols);
+    if (packed.size() != size) throw Error(ErrorCode::kInvalidArgument, "packed has " + std::to_string(packed.size()) + " bytes, expected " + std::to_string(size));
+    auto out = Napi::Float32Array::New(info.Env(), static_cast<size_t>(weight.rows) * weight.cols);
+    for (uint32_t r = 0; r < weight.rows; ++r) kernels::dequantize_row(weight, r, out.Data() + static_cast<size_t>(r) * weight.cols);
+    return out;
+  });
+}
+
+Napi::Value quantize_s8(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Arguments a(info);
+    const auto w = a.array<const float>(0, "weights", napi_float32_array);
+    const size_t rows = a.u32(1, "rows"), cols = a.u32(2, "cols");
+    const bool transpose = info[3].ToBoolean();
+    if (w.size() != rows * cols || w.empty()) throw Error(ErrorCode::kInvalidArgument, "weights has " + std::to_string(w.size()) + " elements, expected " + std::to_string(rows * cols));
+    auto codes = Napi::Int8Array::New(info.Env(), w.size());
+    auto scales = Napi::Float32Array::New(info.Env(), rows);
+    for (size_t r = 0; r < rows; ++r) {
+      float largest = 0;
+      for (size_t c = 0; c < cols; ++c) {
+        if (!std::isfinite(w[r * cols + c])) throw Error(ErrorCode::kBadFile, "a weight of row " + std::to_string(r) + " is not finite");
+        largest = std::max(largest, std::fabs(w[r * cols + c]));
+      }
+      const float scale = largest > 0 ? largest / 127.0f : 1.0f;
+      scales[r] = scale;
+      for (size_t c = 0; c < cols; ++c) {
+        const float q = std::nearbyint(w[r * cols + c] / scale);
+        codes[transpose ? c * rows + r : r * cols + c] = static_cast<int8_t>(std::clamp(q, -127.0f, 127.0f));
+      }
+    }
+    Napi::Object out = Napi::Object::New(info.Env());
+    out.Set("codes", codes);
+    out.Set("scales", scales);
+    return out;
+  });
+}
+
+}  // namespace lutra::addon

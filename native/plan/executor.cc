@@ -1,0 +1,80 @@
+#include "plan/executor.h"
+
+#include <chrono>
+#include <cstring>
+
+#include "base/f16.h"
+#include "plan/steps.h"
+
+namespace lutra::plan {
+namespace {
+
+uint64_t now_ns() {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+}
+
+uint64_t& counter(RunStats& stats, StepRunner::Where where) {
+  switch (where) {
+    case StepRunner::Where::kNpu: return stats.npu_ns;
+    case StepRunner::Where::kShadow: return stats.shadow_ns;
+    case StepRunner::Where::kCpu: break;
+  }
+  return stats.cpu_ns;
+}
+
+size_t index_of(const Plan& plan, const Program& program) { return static_cast<size_t>(&program - plan.programs.data()); }
+
+}  // namespace
+
+Executor::Executor(const Plan& plan, const store::WeightStore& weights, kv::KvCache& cache, ThreadPool& pool, SegmentRunner* segments, const ExecutorOptions& options)
+    : plan_(plan), memory_(plan_memory(plan, options.keep_activations)), arena_(memory_.bytes), profile_(options.profile) {
+  Binder binder(*this, weights, cache, pool, segments, options);
+  for (const Program& program : plan.programs) {
+    auto& steps = programs_.emplace_back();
+    for (const Step& step : program.steps) steps.push_back(bind_step(binder, step));
+  }
+  scratch_ = AlignedBuffer(binder.scratch_bytes());
+}
+
+Executor::~Executor() = default;
+
+void Executor::run(const Program& program, const Run& run, const std::atomic<bool>& stop) {
+  for (const auto& step : programs_[index_of(plan_, program)]) {
+    const StepRunner::Where where = step->where();
+    const bool timed = run.stats != nullptr && (profile_ || where != StepRunner::Where::kCpu);
+    const uint64_t begin = timed ? now_ns() : 0;
+    if (where == StepRunner::Where::kNpu && stop.load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "stopped by the caller");
+    step->run(run);
+    if (timed) counter(*run.stats, where) += now_ns() - begin;
+  }
+}
+
+std::span<const float> Executor::logits(const Program& program, const Run& run) const {
+  if (program.logits == kNoIndex) return {};
+  const float* data = reinterpret_cast<const float*>(arena_.data() + memory_.offsets[program.logits]);
+  return {data, static_cast<size_t>(run.logit_rows) * plan_.config.vocab};
+}
+
+std::vector<float> Executor::peek(std::string_view name, const Run& run) const {
+  for (size_t t = 0; t < plan_.tensors.size(); ++t) {
+    const Tensor& tensor = plan_.tensors[t];
+    if (tensor.name != name || memory_.offsets[t] == MemoryPlan::kAbsent) continue;
+    const std::byte* data = arena_.data() + memory_.offsets[t];
+    std::vector<float> out(static_cast<size_t>(valid_rows(tensor, run)) * tensor.cols);
+    for (size_t i = 0; i < out.size(); ++i) {
+      const auto load = [&]<class T>(T value) { std::memcpy(&value, data + i * sizeof(T), sizeof(T)); return value; };
+      const auto real = [&](int32_t q) { return static_cast<float>(q + tensor.offset) * tensor.scale; };
+      switch (tensor.dtype) {
+        case DType::kF16: out[i] = f16_to_f32(load(uint16_t{})); break;
+        case DType::kU8: out[i] = real(load(uint8_t{})); break;
+        case DType::kS8: out[i] = real(load(int8_t{})); break;
+        case DType::kU16: out[i] = real(load(uint16_t{})); break;
+        default: out[i] = load(float{}); break;
+      }
+    }
+    return out;
+  }
+  throw Error(ErrorCode::kNotFound, "no activation '" + std::string(name) + "' in the plan");
+}
+
+}  // namespace lutra::plan

@@ -1,0 +1,98 @@
+// Runs the programs of a plan: steps bound once to memory, weights and kernels, then run in order without allocating.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/aligned.h"
+#include "base/cpu.h"
+#include "base/thread_pool.h"
+#include "kernels/shadow/shadow.h"
+#include "kv/cache.h"
+#include "plan/memory.h"
+#include "plan/plan.h"
+#include "plan/segment_runner.h"
+#include "store/weight_store.h"
+
+namespace lutra::plan {
+
+/// Where a call's time went, in nanoseconds, and what was repaired.
+struct RunStats {
+  uint64_t npu_ns = 0;
+  uint64_t cpu_ns = 0;  // CPU steps without shadow; only with ExecutorOptions::profile
+  uint64_t shadow_ns = 0;
+  uint64_t graph_calls = 0;
+  kernels::ShadowStats shadow;
+};
+
+/// One chunk: which rows are valid and where they stand.
+struct Run {
+  std::span<const uint32_t> tokens;  // n ≤ chunk, each < vocab
+  uint32_t position = 0;             // of tokens[0] in the KV cache
+  uint32_t logit_rows = 0;           // 0, 1 (the last row) or n (all)
+  RunStats* stats = nullptr;
+
+  uint32_t rows() const noexcept { return static_cast<uint32_t>(tokens.size()); }
+};
+
+/// Statistics of one `observe` site: count, minimum, maximum, sum of squares, then a histogram of magnitudes: bin = clamp((bits(|x|) >> 16) − (97 << 7), 0, 7679),
+/// i.e. 128 bins an octave from 2^-30 up; zeros are in bin 0.
+struct Observation {
+  static constexpr uint32_t kBins = 7680;
+  double count = 0, min = 0, max = 0, sum_squares = 0;
+  std::vector<uint64_t> bins = std::vector<uint64_t>(kBins);
+};
+
+struct ExecutorOptions {
+  uint32_t threads = 1;
+  Isa isa = Isa::kPortable;
+  bool keep_activations = false;  // nothing shares memory, so that peek() sees every value
+  bool profile = false;           // time every step
+};
+
+class StepRunner {
+ public:
+  virtual ~StepRunner() = default;
+  virtual void run(const Run& run) = 0;
+  /// Which counter the step's time belongs to.
+  enum class Where { kNpu, kCpu, kShadow };
+  virtual Where where() const { return Where::kCpu; }
+};
+
+class Executor {
+ public:
+  /// Borrows everything; `segments` may be nullptr when no program has a segment step. Weights are looked up and checked here:
+  /// throws Error(kNotFound, kBadFile) that names the tensor.
+  Executor(const Plan& plan, const store::WeightStore& weights, kv::KvCache& cache, ThreadPool& pool, SegmentRunner* segments, const ExecutorOptions& options);
+  ~Executor();
+
+  /// Runs one chunk. `run.tokens` must be valid for the plan; the KV cache grows as kv_append steps write, its length is the caller's to set.
+  /// Throws Error(kAborted) between steps when `stop` is set.
+  void run(const Program& program, const Run& run, const std::atomic<bool>& stop);
+
+  /// Logits of the last run of `program`: [run.logit_rows, vocab].
+  std::span<const float> logits(const Program& program, const Run& run) const;
+
+  /// Values of an activation after a run, as F32 [valid rows, cols]. Throws Error(kNotFound) for an unknown name.
+  std::vector<float> peek(std::string_view tensor, const Run& run) const;
+
+  const std::map<uint32_t, Observation>& observations() const noexcept { return observations_; }
+  size_t activation_bytes() const noexcept { return memory_.bytes; }
+
+ private:
+  friend class Binder;
+  const Plan& plan_;
+  MemoryPlan memory_;
+  AlignedBuffer arena_;
+  AlignedBuffer scratch_;
+  std::map<uint32_t, Observation> observations_;
+  std::vector<std::vector<std::unique_ptr<StepRunner>>> programs_;  // as plan_.programs
+  bool profile_;
+};
+
+}  // namespace lutra::plan

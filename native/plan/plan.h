@@ -1,0 +1,87 @@
+// A decoded, validated plan: what TypeScript described, ready for the executor. Owns copies of everything; nothing points into the encoded bytes.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plan/format.h"
+
+namespace lutra::plan {
+
+struct Config {
+  uint32_t vocab, hidden, layers, heads, kv_heads, head_dim, max_context, chunk;
+  bool kv_f32;
+};
+
+struct Tensor {
+  std::string name;
+  DType dtype;
+  TensorKind kind;
+  RowsKind rows_kind;
+  uint32_t rank;
+  std::array<uint32_t, 4> dims;
+  QuantKind quant;
+  float scale;
+  int32_t offset;
+  int32_t axis;
+  uint32_t axis_scales;  // tensor index or kNoIndex
+  std::string weight;    // name in the model files; empty unless kind == kWeight
+  uint32_t rows, cols;   // dims as a matrix: cols = last dimension, rows = the product of the others
+
+  /// Elements of the full shape (at most 2^31, checked by parse).
+  size_t elements() const noexcept { return static_cast<size_t>(rows) * cols; }
+};
+
+struct Param {
+  std::string name;
+  ParamType type;
+  std::vector<double> values;   // one, or the elements of a tensor parameter
+  std::vector<uint32_t> dims;   // empty for scalars
+};
+
+struct Node {
+  std::string op, name;
+  std::vector<uint32_t> inputs, outputs;  // tensor indices
+  std::vector<Param> params;
+};
+
+struct Segment {
+  std::string name;
+  std::vector<Node> nodes;
+  std::vector<uint32_t> inputs, outputs;  // activation tensors, in graph order
+};
+
+struct Step {
+  StepOp op;
+  std::vector<uint32_t> inputs, outputs;
+  std::vector<double> attrs;
+};
+
+struct Program {
+  std::string name;
+  std::vector<Step> steps;
+  uint32_t logits;  // tensor index or kNoIndex (calibration plans have none)
+};
+
+struct Plan {
+  Config config;
+  std::vector<Tensor> tensors;
+  std::vector<Segment> segments;
+  std::vector<Program> programs;
+
+  /// nullptr when there is none of that name.
+  const Program* find_program(std::string_view name) const noexcept;
+
+  /// Decodes and validates. Every index, count, shape, dtype and attribute is checked, so that the executor need not.
+  /// Throws Error(kBadPlan) that names the record and the values.
+  static Plan parse(std::span<const std::byte> bytes);
+};
+
+/// Checks shapes, dtypes and attributes of every CPU step (validate.cc). Called by parse.
+void validate_steps(const Plan& plan);
+
+}  // namespace lutra::plan

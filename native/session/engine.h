@@ -1,0 +1,118 @@
+// One model with one KV cache: prefill in chunks, generate token by token. Not thread safe but for acknowledge() and stop(): the owner calls everything
+// else from one thread at a time.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/sample/sample.h"
+#include "plan/executor.h"
+#include "session/npu_segments.h"
+
+namespace lutra::session {
+
+struct EngineOptions {
+  std::vector<std::byte> plan;
+  std::vector<std::string> files;  // safetensors
+  NpuOptions npu;
+  uint32_t threads = 1;
+  ContextCache cache;
+  qnn::LogOptions log;
+  bool keep_activations = false;
+  bool profile = false;
+};
+
+struct EngineInfo {
+  struct Segment { std::string name; size_t nodes; };
+  std::optional<qnn::LibraryInfo> backend;
+  std::vector<Segment> segments;
+  bool from_cache = false;
+  double map_ms = 0, plan_ms = 0, graphs_ms = 0;
+  uint64_t weight_bytes = 0, activation_bytes = 0, kv_bytes = 0;
+  std::string kernels;
+};
+
+enum class LogitsWanted { kNone, kLast, kAll };
+
+struct GenerateOptions {
+  uint32_t max_tokens = 0;
+  kernels::SampleOptions sampling;
+  uint32_t repetition_window = 64;
+  std::vector<uint32_t> stop_tokens;
+  uint32_t run_ahead = 32;
+};
+
+enum class FinishReason { kStop, kLength, kContext, kAborted };
+const char* finish_reason_name(FinishReason reason) noexcept;
+
+/// Of the last prefill and the last generate.
+struct Timings {
+  uint32_t prefill_tokens = 0, decode_tokens = 0;
+  double prefill_ms = 0, decode_ms = 0;
+  plan::RunStats prefill, decode;
+};
+
+class Engine {
+ public:
+  /// Maps the files, checks the plan, builds or loads the graphs. Throws Error.
+  explicit Engine(EngineOptions options);
+  ~Engine();
+
+  const EngineInfo& info() const noexcept { return info_; }
+  const Timings& timings() const noexcept { return timings_; }
+  uint32_t length() const noexcept { return static_cast<uint32_t>(history_.size()); }
+
+  /// Appends tokens to the KV cache, chunk by chunk. Returns the logits wanted: [vocab], [tokens × vocab] or nothing. On any error, also kAborted, the cache is as before.
+  /// Throws Error: kInvalidArgument (no tokens, a token outside the vocabulary, unknown program), kContextFull, kAborted, kQnnCall.
+  std::vector<float> prefill(std::span<const uint32_t> tokens, LogitsWanted wanted, std::string_view program);
+
+  struct Generated { FinishReason reason; uint32_t tokens; };
+  /// Continues from the last logits. `deliver` gets every token; the loop runs at most `run_ahead` tokens ahead of acknowledge(). Every delivered token is in the KV cache
+  /// afterwards, except one that filled the context. Throws Error(kInvalidArgument) when there are no logits to continue from.
+  Generated generate(const GenerateOptions& options, const std::function<void(uint32_t)>& deliver);
+
+  /// Forgets positions from `length` on. Logits to continue from are gone unless nothing was cut. Throws Error(kInvalidArgument) when longer than the cache.
+  void truncate(uint32_t length);
+
+  std::vector<float> peek(std::string_view tensor) const;
+  const std::map<uint32_t, plan::Observation>& observations() const noexcept { return executor_->observations(); }
+
+  /// From any thread.
+  void acknowledge(uint32_t count);
+  void stop();
+  /// Before each prefill or generate: forgets an earlier stop().
+  void clear_stop();
+
+ private:
+  void run_chunk(const plan::Program& program, plan::Run run);
+  void decode(uint32_t token);
+  bool wait_for_reader(uint32_t delivered, uint32_t run_ahead);
+
+  plan::Plan plan_;
+  std::optional<store::WeightStore> weights_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<kv::KvCache> cache_;
+  std::unique_ptr<NpuSegments> segments_;
+  std::unique_ptr<plan::Executor> executor_;
+  const plan::Program* decode_program_ = nullptr;
+  EngineInfo info_;
+  Timings timings_;
+  std::vector<uint32_t> history_;     // tokens in the KV cache
+  std::vector<float> last_logits_;    // of the last token; empty when unknown
+  const plan::Program* last_program_ = nullptr;
+  plan::Run last_run_;
+  std::vector<uint32_t> last_tokens_;
+
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable reader_;
+  uint64_t acknowledged_ = 0;  // guarded by mutex_
+};
+
+}  // namespace lutra::session

@@ -1,0 +1,197 @@
+#include "session/npu_segments.h"
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "hostnpu/hostnpu.h"
+#include "qnn/context_image.h"
+#include "qnn/stdout_guard.h"
+#include "store/mapped_file.h"
+
+namespace lutra::session {
+namespace {
+
+qnn::abi::DataType qnn_dtype(plan::DType type, bool quantized) {
+  using D = qnn::abi::DataType;
+  switch (type) {
+    case plan::DType::kF32: return D::kFloat32;
+    case plan::DType::kF16: return D::kFloat16;
+    case plan::DType::kU8: return quantized ? D::kUfixed8 : D::kUint8;
+    case plan::DType::kS8: return quantized ? D::kSfixed8 : D::kInt8;
+    case plan::DType::kU16: return quantized ? D::kUfixed16 : D::kUint16;
+    case plan::DType::kS32: return quantized ? D::kSfixed32 : D::kInt32;
+    case plan::DType::kU32: return D::kUint32;
+    case plan::DType::kQ4_0: case plan::DType::kQ4_1: case plan::DType::kQ8_0: break;
+  }
+  throw Error(ErrorCode::kBadPlan, std::string("plan: an NPU segment uses a tensor of type ") + plan::dtype_name(type));
+}
+
+qnn::ParamDesc qnn_param(const plan::Param& p) {
+  switch (p.type) {
+    case plan::ParamType::kF32: return qnn::ParamDesc::f32(p.name, static_cast<float>(p.values[0]));
+    case plan::ParamType::kU32: return qnn::ParamDesc::u32(p.name, static_cast<uint32_t>(p.values[0]));
+    case plan::ParamType::kI32: return qnn::ParamDesc::i32(p.name, static_cast<int32_t>(p.values[0]));
+    case plan::ParamType::kBool: return qnn::ParamDesc::boolean(p.name, p.values[0] != 0);
+    case plan::ParamType::kU32Tensor1: case plan::ParamType::kU32Tensor: break;
+  }
+  return qnn::ParamDesc::tensor(p.name, p.dims, std::vector<uint32_t>(p.values.begin(), p.values.end()));
+}
+
+/// One segment on its way into a graph: plan tensors are created when a node first names them.
+class SegmentBuilder {
+ public:
+  SegmentBuilder(const plan::Plan& plan, const plan::Segment& segment, const store::WeightStore& weights, std::shared_ptr<const qnn::Context> context)
+      : plan_(plan), segment_(segment), weights_(weights), builder_(std::move(context), segment.name) {}
+
+  qnn::Graph build() {
+    for (uint32_t t : segment_.inputs) refs_[t] = builder_.input(desc(t));
+    for (uint32_t t : segment_.outputs) refs_[t] = builder_.output(desc(t));
+    for (const plan::Node& node : segment_.nodes) {
+      qnn::NodeDesc d{node.name, node.op, refs(node.inputs), refs(node.outputs), {}};
+      for (const plan::Param& p : node.params) d.params.push_back(qnn_param(p));
+      builder_.node(d);
+    }
+    return builder_.finalize();
+  }
+
+ private:
+  qnn::TensorDesc desc(uint32_t t) const {
+    const plan::Tensor& tensor = plan_.tensors[t];
+    qnn::TensorDesc d{tensor.name, qnn_dtype(tensor.dtype, tensor.quant != plan::QuantKind::kNone), {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, {}, {}};
+    if (tensor.quant == plan::QuantKind::kScaleOffset) d.encoding = qnn::Encoding::scale_offset(tensor.scale, tensor.offset);
+    if (tensor.quant == plan::QuantKind::kAxis) {
+      d.encoding = qnn::Encoding::per_axis(tensor.axis, weights_.find(plan_.tensors[tensor.axis_scales].weight).as<float>(store::TensorType::kF32));
+    }
+    if (tensor.kind == plan::TensorKind::kWeight) d.data = weights_.find(tensor.weight).data;
+    return d;
+  }
+
+  std::vector<qnn::TensorRef> refs(const std::vector<uint32_t>& tensors) {
+    std::vector<qnn::TensorRef> out;
+    for (uint32_t t : tensors) {
+      auto [at, fresh] = refs_.try_emplace(t);
+      if (fresh) at->second = plan_.tensors[t].kind == plan::TensorKind::kWeight ? builder_.constant(desc(t)) : builder_.internal(desc(t));
+      out.push_back(at->second);
+    }
+    return out;
+  }
+
+  const plan::Plan& plan_;
+  const plan::Segment& segment_;
+  const store::WeightStore& weights_;
+  qnn::GraphBuilder builder_;
+  std::map<uint32_t, qnn::TensorRef> refs_;
+};
+
+qnn::TensorDesc io_desc(const plan::Tensor& t) {
+  qnn::TensorDesc d{t.name, qnn_dtype(t.dtype, t.quant != plan::QuantKind::kNone), {t.dims.begin(), t.dims.begin() + t.rank}, {}, {}};
+  if (t.quant == plan::QuantKind::kScaleOffset) d.encoding = qnn::Encoding::scale_offset(t.scale, t.offset);
+  return d;
+}
+
+/// Names of weights that a CPU step reads: their pages stay.
+std::set<std::string> cpu_weights(const plan::Plan& plan) {
+  std::set<std::string> names;
+  for (const plan::Program& program : plan.programs) {
+    for (const plan::Step& step : program.steps) {
+      for (uint32_t t : step.inputs) names.insert(plan.tensors[t].weight);
+    }
+  }
+  return names;
+}
+
+void write_file(const std::string& file, std::span<const std::byte> bytes) {
+  const std::string temporary = file + ".part";
+  std::error_code ignored;
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    if (!out.flush()) {
+      std::filesystem::remove(temporary, ignored);
+      return;
+    }
+  }
+  std::filesystem::rename(temporary, file, ignored);
+}
+
+}  // namespace
+
+std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& pool, qnn::LogOptions log) {
+  if (options.kind == NpuOptions::Kind::kHost) {
+    hostnpu::BackendCustomConfig config{{}, pool.threads(), &pool, [](void* context, uint32_t tasks, void (*task)(void*, uint32_t), void* argument) {
+                                          static_cast<ThreadPool*>(context)->run_erased(tasks, task, argument);
+                                        }};
+    std::memcpy(config.magic, hostnpu::kCustomConfigMagic, sizeof config.magic);
+    auto library = qnn::Library::embedded(&hostnpu::get_providers, "host");
+    return qnn::Device::create(qnn::Backend::create(std::move(library), std::move(log), &config));
+  }
+  // Qualcomm's runtime prints a line while it is loaded and started; standard output belongs to the caller.
+  const qnn::StdoutGuard guard;
+  return qnn::Device::create(qnn::Backend::create(qnn::Library::open(options.path), std::move(log)), options.soc);
+}
+
+NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache) : device_(std::move(device)) {
+  const qnn::LibraryInfo& info = device_->backend()->library().info();
+  const std::string key = cache.key + " " + info.provider + " " + info.build_id + " soc " + (device_->soc() ? std::to_string(*device_->soc()) : "default");
+  const qnn::StdoutGuard guard(info.provider != hostnpu::kProviderName);
+  from_cache_ = !cache.file.empty() && load(plan, cache, key);
+  if (!from_cache_) build(plan, weights, cache, key);
+  power_ = device_->vote_burst();
+}
+
+bool NpuSegments::load(const plan::Plan& plan, const ContextCache& cache, const std::string& key) {
+  try {
+    const store::MappedFile file(cache.file);
+    const qnn::ImageView image = qnn::decode_image(file.bytes());
+    if (image.key != key) return false;
+    auto context = qnn::Context::from_binary(device_, image.binary);
+    std::vector<Bound> graphs;
+    for (const plan::Segment& segment : plan.segments) {
+      const qnn::GraphIds* ids = image.find(segment.name);
+      if (ids == nullptr) return false;
+      std::vector<qnn::TensorDesc> inputs, outputs;
+      for (uint32_t t : segment.inputs) inputs.push_back(io_desc(plan.tensors[t]));
+      for (uint32_t t : segment.outputs) outputs.push_back(io_desc(plan.tensors[t]));
+      graphs.push_back({qnn::Graph::retrieve(context, *ids, inputs, outputs), {}, {}});
+    }
+    context_ = std::move(context);
+    graphs_ = std::move(graphs);
+    return true;
+  } catch (const Error&) {
+    return false;  // missing, damaged, of another version: built again, and the file replaced
+  }
+}
+
+void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key) {
+  context_ = qnn::Context::create(device_);
+  const std::set<std::string> keep = cpu_weights(plan);
+  std::vector<qnn::GraphIds> ids;
+  for (const plan::Segment& segment : plan.segments) {
+    graphs_.push_back({SegmentBuilder(plan, segment, weights, context_).build(), {}, {}});
+    ids.push_back(graphs_.back().graph.ids());
+    for (const plan::Node& node : segment.nodes) {
+      for (uint32_t t : node.inputs) {
+        if (plan.tensors[t].kind == plan::TensorKind::kWeight && !keep.contains(plan.tensors[t].weight)) weights.release(weights.find(plan.tensors[t].weight));
+      }
+    }
+  }
+  if (!cache.file.empty()) write_file(cache.file, qnn::encode_image(key, *context_, ids));
+}
+
+void NpuSegments::bind(uint32_t segment, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) {
+  Bound& b = graphs_[segment];
+  b.inputs.clear();
+  b.outputs.clear();
+  for (size_t i = 0; i < inputs.size(); ++i) b.inputs.emplace_back(inputs[i], b.graph.input_bytes(i));
+  for (size_t i = 0; i < outputs.size(); ++i) b.outputs.emplace_back(outputs[i], b.graph.output_bytes(i));
+}
+
+void NpuSegments::execute(uint32_t segment) {
+  Bound& b = graphs_[segment];
+  b.graph.execute(b.inputs, b.outputs);
+}
+
+}  // namespace lutra::session
