@@ -30,7 +30,8 @@ export interface GenerateOptions {
   signal?: AbortSignal;
 }
 
-const stopCheck: Check = (value) => (typeof value === 'string' && value.length > 0 ? undefined : strings(value) && 'a non-empty string or a list of them');
+const stopCheck: Check = (value) =>
+  typeof value === 'string' && value.length > 0 ? undefined : strings(value) && 'a non-empty string or a list of them';
 
 const checks: Record<keyof GenerateOptions, Check> = {
   maxTokens: integer(1),

@@ -42,7 +42,8 @@ async function exists(file: string): Promise<boolean> {
 export async function openModelDirectory(directory: string): Promise<ModelDirectory> {
   const path = resolve(directory);
   const found = await stat(path).catch(() => undefined);
-  if (!found) throw new LutraError('LUTRA_NOT_FOUND', `There is no model directory ${path}.`, `Make one: lutra convert model.gguf -o ${path}`);
+  if (!found)
+    throw new LutraError('LUTRA_NOT_FOUND', `There is no model directory ${path}.`, `Make one: lutra convert model.gguf -o ${path}`);
   if (!found.isDirectory()) {
     throw new LutraError('LUTRA_BAD_FILE', `${path} is a file, not a model directory.`, `Convert it first: lutra convert ${path} -o DIR`);
   }
@@ -74,7 +75,16 @@ type JsonObject = Record<string, unknown>;
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 
-const counts = ['vocab', 'hidden', 'ffn', 'layers', 'heads', 'kvHeads', 'headDim', 'maxContext'] as const satisfies readonly (keyof ArchSpec)[];
+const counts = [
+  'vocab',
+  'hidden',
+  'ffn',
+  'layers',
+  'heads',
+  'kvHeads',
+  'headDim',
+  'maxContext',
+] as const satisfies readonly (keyof ArchSpec)[];
 
 /** What is wrong with a parsed lutra.json, as far as this version can tell. */
 function specProblem(value: unknown): { what: string; unsupported?: boolean } | undefined {
@@ -84,9 +94,11 @@ function specProblem(value: unknown): { what: string; unsupported?: boolean } | 
   if (!isObject(arch)) return { what: "has no object 'arch'." };
   if (arch.family !== 'llama') return { what: `is of family ${show(arch.family)}, this version runs 'llama'.`, unsupported: true };
   for (const name of counts) {
-    if (!Number.isSafeInteger(arch[name]) || (arch[name] as number) < 1) return { what: `arch.${name} is ${show(arch[name])}, not a count.` };
+    if (!Number.isSafeInteger(arch[name]) || (arch[name] as number) < 1)
+      return { what: `arch.${name} is ${show(arch[name])}, not a count.` };
   }
-  if (!(typeof arch.rmsEps === 'number' && typeof arch.ropeTheta === 'number')) return { what: 'arch.rmsEps or arch.ropeTheta is not a number.' };
+  if (!(typeof arch.rmsEps === 'number' && typeof arch.ropeTheta === 'number'))
+    return { what: 'arch.rmsEps or arch.ropeTheta is not a number.' };
   if (!Number.isSafeInteger(chunk) || (chunk as number) < 1) return { what: `chunk is ${show(chunk)}, not a count.` };
   if (!isObject(tensors) || !isObject(linears)) return { what: "has no objects 'tensors' and 'linears'." };
   if (!isObject(hashes) || typeof hashes.cpu !== 'string' || !(hashes.npu === null || typeof hashes.npu === 'string')) {
@@ -145,10 +157,18 @@ function parseHeader(header: Buffer, base: number): StoredTensor[] | undefined {
   const tensors: StoredTensor[] = [];
   for (const [name, entry] of Object.entries(value)) {
     if (name === '__metadata__') continue;
-    if (!isObject(entry) || typeof entry.dtype !== 'string' || !Array.isArray(entry.shape) || !Array.isArray(entry.data_offsets)) return undefined;
+    if (!isObject(entry) || typeof entry.dtype !== 'string' || !Array.isArray(entry.shape) || !Array.isArray(entry.data_offsets))
+      return undefined;
     const [begin, end] = entry.data_offsets as unknown[];
-    if (!Number.isSafeInteger(begin) || !Number.isSafeInteger(end) || (begin as number) < 0 || (end as number) < (begin as number)) return undefined;
-    tensors.push({ name, dtype: entry.dtype, shape: entry.shape as number[], begin: base + (begin as number), end: base + (end as number) });
+    if (!Number.isSafeInteger(begin) || !Number.isSafeInteger(end) || (begin as number) < 0 || (end as number) < (begin as number))
+      return undefined;
+    tensors.push({
+      name,
+      dtype: entry.dtype,
+      shape: entry.shape as number[],
+      begin: base + (begin as number),
+      end: base + (end as number),
+    });
   }
   return tensors;
 }

@@ -1,63 +1,13 @@
 /**
- * Between the token stream and the reader: joins tokens to text without ever splitting a UTF-8 sequence, and holds tokens back while
- * their text may still become a stop string. What comes out is final.
+ * Between the token stream and the reader: joins tokens to text and holds tokens back while their text may still become a stop string
+ * or ends inside a character. What comes out is final.
  */
+import type { TextDecoder } from './tokenizer.js';
 
 /** One delivered token and the text that became certain with it (empty for special tokens and for parts of a character). */
 export interface TokenEvent {
   token: number;
   text: string;
-}
-
-/** Turns a run of ids into text; special tokens become nothing. */
-export type Decode = (tokens: number[]) => string;
-
-/** U+FFFD at the end of a decoded run: the last bytes are the beginning of a character. */
-const INCOMPLETE = '\uFFFD';
-
-/** No character has more bytes than this many byte-level tokens; after that the bytes are simply not UTF-8. */
-const MAX_CHARACTER_TOKENS = 4;
-
-/** Ids to text, one by one. Decodes a short run again until it ends at a character, so that the cost per token does not grow. */
-export class TextStream {
-  readonly #decode: Decode;
-  /** The last complete run, kept because what an id decodes to may depend on the one before it. */
-  #context: number[] = [];
-  #run: number[] = [];
-
-  constructor(decode: Decode) {
-    this.#decode = decode;
-  }
-
-  /** Text that is complete with this token. */
-  push(token: number): string {
-    this.#run.push(token);
-    const text = this.#runText();
-    if (text.endsWith(INCOMPLETE) && this.#run.length < MAX_CHARACTER_TOKENS) return '';
-    this.#context = this.#run;
-    this.#run = [];
-    return text;
-  }
-
-  /** Whether the last token ended inside a character. */
-  get incomplete(): boolean {
-    return this.#run.length > 0;
-  }
-
-  /** What is left when no token follows. */
-  end(): string {
-    if (this.#run.length === 0) return '';
-    const text = this.#runText();
-    this.#context = this.#run;
-    this.#run = [];
-    return text;
-  }
-
-  #runText(): string {
-    const before = this.#decode(this.#context);
-    const all = this.#decode([...this.#context, ...this.#run]);
-    return all.startsWith(before) ? all.slice(before.length) : this.#decode(this.#run);
-  }
 }
 
 /** Length of the longest end of `text` that is the beginning, but not the whole, of one of `stops`. */
@@ -83,13 +33,13 @@ function firstStop(text: string, stops: readonly string[]): number {
 
 export class StopFilter {
   readonly #stops: readonly string[];
-  readonly #stream: TextStream;
+  readonly #decoder: TextDecoder;
   #held: TokenEvent[] = [];
   #matched = false;
 
-  constructor(decode: Decode, stops: readonly string[]) {
+  constructor(decoder: TextDecoder, stops: readonly string[]) {
+    this.#decoder = decoder;
     this.#stops = stops;
-    this.#stream = new TextStream(decode);
   }
 
   /** A stop string was found: nothing more will come out. */
@@ -103,14 +53,16 @@ export class StopFilter {
    */
   push(token: number): TokenEvent[] {
     if (this.#matched) return [];
-    this.#held.push({ token, text: this.#stream.push(token) });
+    const piece = this.#decoder.push(token);
+    this.#held.push({ token, text: piece });
     const text = this.#held.map((event) => event.text).join('');
     const stop = firstStop(text, this.#stops);
     if (stop >= 0) {
       this.#matched = true;
       return this.#cut(stop);
     }
-    if (this.#stream.incomplete) return [];
+    // No text yet: a part of a character, which belongs together with the tokens that complete it.
+    if (piece === '') return [];
     return this.#release(text.length - heldLength(text, this.#stops));
   }
 
@@ -118,7 +70,7 @@ export class StopFilter {
   end(): TokenEvent[] {
     const last = this.#held.at(-1);
     if (this.#matched || !last) return [];
-    last.text += this.#stream.end();
+    last.text += this.#decoder.end();
     const text = this.#held.map((event) => event.text).join('');
     const stop = firstStop(text, this.#stops);
     if (stop >= 0) {

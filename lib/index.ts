@@ -1,0 +1,12 @@
+/** The public names of lutra. */
+export { LutraError, type LutraErrorCode } from './graph/errors.js';
+export type { ArchSpec, LinearKind, LinearSpec, ModelSpec, Precision } from './graph/spec.js';
+export type { BackendInfo, EngineInfo, EngineTimings, FinishReason } from './native/addon.js';
+export type { NpuChoice } from './qnn/discover.js';
+export type { Chat } from './runtime/chat.js';
+export type { GenerateOptions, Generation, GenerationResult, PhaseTiming } from './runtime/generate.js';
+export { type LoadOptions, loadModel, type Model } from './runtime/model.js';
+export type { Placement } from './runtime/placement.js';
+export type { PrefillOptions, Prompt, Session } from './runtime/session.js';
+export type { TokenEvent } from './runtime/stop-filter.js';
+export type { ChatMessage, Tokenizer } from './runtime/tokenizer.js';

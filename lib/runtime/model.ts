@@ -1,0 +1,237 @@
+/** A model directory, ready to make sessions. */
+import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { encodePlan, type Graph, LutraError } from '../graph/index.js';
+import type { ModelSpec } from '../graph/spec.js';
+import { buildPlan, type PlanMode } from '../models/index.js';
+import type { EngineOptions, NativeAddon, NativeNpu } from '../native/addon.js';
+import { loadAddon } from '../native/loader.js';
+import { contextFile, contextKey, defaultContextDirectory } from '../qnn/context-cache.js';
+import { type NpuChoice, resolveNpu } from '../qnn/discover.js';
+import { Chat } from './chat.js';
+import { checkGenerateOptions, type GenerateOptions, Generation } from './generate.js';
+import { type ModelDirectory, openModelDirectory } from './model-dir.js';
+import { boolean, type Check, callable, checkOptions, integer } from './options.js';
+import { type Prompt, Session } from './session.js';
+import type { TokenEvent } from './stop-filter.js';
+import { Tokenizer } from './tokenizer.js';
+
+/** How to load a model. All fields are optional. */
+export interface LoadOptions {
+  /** Default `auto`. */
+  npu?: NpuChoice;
+  /** Plain float everywhere, with an F32 KV cache and without NPU: the measuring stick. */
+  reference?: boolean;
+  /** Threads of the CPU kernels and of the host NPU. Default: one for each processor. */
+  threads?: number;
+  /** Tokens that a session can hold. Default: the model's own limit, at most 4096. */
+  contextSize?: number;
+  /** Where compiled graphs of a QNN library are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
+  cache?: string | boolean;
+  /** Log lines of the NPU library; level 1 (error) to 5 (debug). */
+  onLog?: (level: number, line: string) => void;
+  logLevel?: number;
+}
+
+const anything: Check = () => undefined;
+
+const loadChecks: Record<keyof LoadOptions, Check> = {
+  npu: anything, // resolveNpu says more
+  reference: boolean,
+  threads: integer(1, 1024),
+  contextSize: integer(1),
+  cache: (value) =>
+    typeof value === 'boolean' || (typeof value === 'string' && value.length > 0) ? undefined : 'a directory, true or false',
+  onLog: callable,
+  logLevel: integer(1, 5),
+};
+
+const DEFAULT_CONTEXT = 4096;
+
+/** What {@link Model} is made of. */
+interface ModelParts {
+  directory: ModelDirectory;
+  tokenizer: Tokenizer;
+  npu: NativeNpu;
+  mode: PlanMode;
+  graph: Graph;
+  plan: Uint8Array;
+  contextSize: number;
+  threads: number;
+  options: LoadOptions;
+  addon: NativeAddon;
+}
+
+export class Model {
+  readonly #parts: ModelParts;
+  readonly #sessions = new Set<Session>();
+  /** The last session that {@link generate} used, empty and ready. */
+  #idle: Session | undefined;
+  #disposed = false;
+
+  /** Use {@link loadModel}. */
+  constructor(parts: ModelParts) {
+    this.#parts = parts;
+  }
+
+  get spec(): ModelSpec {
+    return this.#parts.directory.spec;
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.#parts.tokenizer;
+  }
+
+  /** Absolute path of the model directory. */
+  get path(): string {
+    return this.#parts.directory.path;
+  }
+
+  get contextSize(): number {
+    return this.#parts.contextSize;
+  }
+
+  get threads(): number {
+    return this.#parts.threads;
+  }
+
+  /** `npu`: prompts run on the NPU; `cpu`: all on packed weights; `reference`: all in float. */
+  get mode(): PlanMode {
+    return this.#parts.mode;
+  }
+
+  /** The plan that every session executes. */
+  get graph(): Graph {
+    return this.#parts.graph;
+  }
+
+  /** A new conversation state with an engine and a KV cache of its own. */
+  async createSession(): Promise<Session> {
+    this.#checkAlive();
+    const { addon, directory, tokenizer, contextSize, mode } = this.#parts;
+    const engine = await addon.openEngine(await this.#engineOptions());
+    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu' };
+    const session = new Session(engine, context, (gone) => this.#sessions.delete(gone));
+    this.#sessions.add(session);
+    if (this.#disposed) await session.dispose();
+    this.#checkAlive();
+    return session;
+  }
+
+  /** A conversation with history. */
+  async createChat(options: { system?: string } = {}): Promise<Chat> {
+    return new Chat(await this.createSession(), options.system);
+  }
+
+  /** Continues a prompt in an empty context: a string as it is, or messages through the model's chat template. */
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
+    this.#checkAlive();
+    checkGenerateOptions(options);
+    let inner: Generation | undefined;
+    let outcome: Awaited<ReturnType<Generation['result']>> | undefined;
+    const borrow = () => this.#borrow();
+    const giveBack = (session: Session) => this.#giveBack(session);
+    async function* stream(): AsyncGenerator<TokenEvent, void> {
+      const session = await borrow();
+      try {
+        inner = session.generate(prompt, options);
+        try {
+          yield* inner;
+        } finally {
+          outcome = await inner.result().catch(() => undefined);
+        }
+      } finally {
+        await giveBack(session);
+      }
+    }
+    return new Generation(stream(), () => outcome);
+  }
+
+  /** Frees every session. Idempotent; later calls throw LUTRA_DISPOSED. */
+  async dispose(): Promise<void> {
+    this.#disposed = true;
+    this.#idle = undefined;
+    await Promise.all([...this.#sessions].map((session) => session.dispose()));
+  }
+
+  #checkAlive(): void {
+    if (this.#disposed) throw new LutraError('LUTRA_DISPOSED', 'The model was disposed of.', 'Load it again.');
+  }
+
+  async #borrow(): Promise<Session> {
+    const session = this.#idle ?? (await this.createSession());
+    this.#idle = undefined;
+    return session;
+  }
+
+  async #giveBack(session: Session): Promise<void> {
+    if (this.#disposed || this.#idle) return session.dispose();
+    session.reset();
+    this.#idle = session;
+  }
+
+  async #engineOptions(): Promise<EngineOptions> {
+    const { directory, npu, plan, threads, options, mode } = this.#parts;
+    const files = mode === 'npu' && directory.npuWeights ? [directory.cpuWeights, directory.npuWeights] : [directory.cpuWeights];
+    const contextCache = await this.#contextCache();
+    return {
+      plan,
+      files,
+      npu,
+      threads,
+      ...(contextCache ? { contextCache } : {}),
+      ...(options.onLog ? { onLog: options.onLog } : {}),
+      ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+    };
+  }
+
+  /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. */
+  async #contextCache(): Promise<EngineOptions['contextCache']> {
+    const { addon, directory, npu, options, plan } = this.#parts;
+    const weightsHash = directory.spec.hashes.npu;
+    if (npu.kind !== 'library' || options.cache === false || weightsHash === null) return undefined;
+    const place = typeof options.cache === 'string' ? resolve(options.cache) : defaultContextDirectory();
+    const { backend } = addon.qnnInfo(npu);
+    await mkdir(place, { recursive: true }).catch((error: Error) => {
+      throw new LutraError(
+        'LUTRA_IO',
+        `The cache directory ${place} cannot be made: ${error.message}`,
+        "Set option 'cache' to a writable directory, or to false.",
+      );
+    });
+    return {
+      file: contextFile(place, directory.path, npu),
+      key: contextKey({ plan, weightsHash, buildId: backend.buildId, soc: npu.soc }),
+    };
+  }
+}
+
+/**
+ * Opens a converted model. Only headers are read here; weights are mapped when the first session opens.
+ * Throws {@link LutraError}: LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED, LUTRA_INVALID_ARGUMENT.
+ */
+export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
+  checkOptions('loadModel', options, loadChecks);
+  if (typeof directory !== 'string' || directory.length === 0) {
+    throw new LutraError('LUTRA_INVALID_ARGUMENT', 'loadModel needs the path of a model directory.');
+  }
+  const opened = await openModelDirectory(directory);
+  const { spec } = opened;
+  const npu: NativeNpu = options.reference ? { kind: 'none' } : resolveNpu(options.npu ?? 'auto', opened.npuWeights !== null);
+  const mode: PlanMode = options.reference ? 'reference' : npu.kind === 'none' ? 'cpu' : 'npu';
+  const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
+  const graph = buildPlan(spec, { mode, contextSize });
+  return new Model({
+    directory: opened,
+    tokenizer: await Tokenizer.load(opened.path),
+    npu,
+    mode,
+    graph,
+    plan: encodePlan(graph),
+    contextSize,
+    threads: options.threads ?? availableParallelism(),
+    options,
+    addon: loadAddon(),
+  });
+}
