@@ -1,0 +1,81 @@
+/** `lutra convert`: a GGUF file becomes a model directory. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { convertGguf, DEFAULT_PRECISION, formatPrecision, parsePrecision } from '../convert/index.js';
+import { loadAddon } from '../native/loader.js';
+import { type Arguments, type Command, UsageError } from './args.js';
+import { optional } from './model-flags.js';
+import { formatBytes, note, ProgressBar, peakRssBytes, print, printJson } from './output.js';
+
+export const convertCommand: Command = {
+  name: 'convert',
+  summary: 'Converts a GGUF file to a model directory, calibrated for the NPU.',
+  positionals: ['MODEL.gguf'],
+  flags: {
+    output: { value: 'DIR', short: 'o', help: 'model directory to make (needed)' },
+    precision: { value: 'KIND=NAME,…', help: `arithmetic of the NPU linears (default ${formatPrecision(DEFAULT_PRECISION)})` },
+    'cpu-only': { help: 'write no NPU weights' },
+    text: { value: 'FILE', help: 'calibration text (default: the book that scripts/fetch-text brings)' },
+    method: { value: 'recipe|max', help: 'how static ranges are chosen: recipe (default) or naive maximum' },
+    windows: { value: 'N', help: 'pieces of the text that are used (default 16)' },
+    'window-tokens': { value: 'N', help: 'tokens of a piece (default 256)' },
+    chunk: { value: 'N', help: 'tokens of a prefill chunk (default 128)' },
+    threads: { value: 'N', help: 'threads (default: all processors)' },
+    json: { help: 'print one JSON object' },
+  },
+  run,
+};
+
+/** The calibration text that the repository's scripts fetch, when it is there. */
+export function fetchedText(name: string): string | undefined {
+  const cache = process.env.LUTRA_CACHE || fileURLToPath(new URL('../../.cache', import.meta.url));
+  const file = join(cache, 'text', name);
+  return existsSync(file) ? file : undefined;
+}
+
+function methodOf(args: Arguments): 'recipe' | 'max' | undefined {
+  const method = args.string('method');
+  if (method === undefined || method === 'recipe' || method === 'max') return method;
+  throw new UsageError(`--method is recipe or max, not '${method}'.`);
+}
+
+async function run(args: Arguments): Promise<void> {
+  const [input = ''] = args.positionals;
+  const output = args.required('output');
+  const precision = args.string('precision');
+  if (precision && args.flag('cpu-only')) throw new UsageError('--precision and --cpu-only exclude each other.');
+  const bar = new ProgressBar();
+  const abort = new AbortController();
+  const onInterrupt = () => abort.abort();
+  process.once('SIGINT', onInterrupt);
+  const start = performance.now();
+  try {
+    const spec = await convertGguf({
+      input,
+      output,
+      addon: loadAddon(),
+      ...optional('precision', args.flag('cpu-only') ? null : precision === undefined ? undefined : parsePrecision(precision)),
+      ...optional('calibrationText', args.string('text') ?? fetchedText('lcet10.txt')),
+      ...optional('method', methodOf(args)),
+      ...optional('calibrationWindows', args.integer('windows', 1)),
+      ...optional('calibrationWindowTokens', args.integer('window-tokens', 1)),
+      ...optional('chunk', args.integer('chunk', 1)),
+      ...optional('threads', args.integer('threads', 1)),
+      signal: abort.signal,
+      onProgress: ({ stage, done, total }) => bar.update(stage, done, total),
+    });
+    bar.clear();
+    const ms = performance.now() - start;
+    if (args.flag('json')) {
+      const { name, arch, chunk, calibration, hashes } = spec;
+      printJson({ output, name, arch, chunk, calibration, hashes, ms, peakRssBytes: peakRssBytes() });
+      return;
+    }
+    print(`${spec.name}: ${spec.arch.layers} layers, converted to ${output} in ${(ms / 1000).toFixed(1)} s`);
+    note(`peak memory ${formatBytes(peakRssBytes())}`);
+  } finally {
+    bar.clear();
+    process.off('SIGINT', onInterrupt);
+  }
+}

@@ -1,0 +1,62 @@
+/** `lutra eval`: perplexity, and agreement with the float reference. */
+import { readFile } from 'node:fs/promises';
+import { LutraError } from '../graph/errors.js';
+import { evaluate } from '../runtime/evaluate.js';
+import { loadModel } from '../runtime/model.js';
+import type { Arguments, Command } from './args.js';
+import { loadOptions, modelFlags } from './model-flags.js';
+import { note, ProgressBar, peakRssBytes, print, printJson } from './output.js';
+
+export const evalCommand: Command = {
+  name: 'eval',
+  summary: 'Measures perplexity on a text, and agreement with the float reference.',
+  positionals: ['DIR'],
+  flags: {
+    text: { value: 'FILE', help: 'UTF-8 text (needed)' },
+    windows: { value: 'N', help: 'windows, spread evenly over the text (default 16)' },
+    'window-tokens': { value: 'N', help: 'tokens of a window (default 256)' },
+    ...modelFlags,
+    reference: { help: 'without --npu: evaluate the float reference itself' },
+    json: { help: 'print one JSON object: perplexity, top1 (0 to 1), kl (nats), referencePerplexity' },
+  },
+  run,
+};
+
+async function run(args: Arguments): Promise<void> {
+  const file = args.required('text');
+  const windows = args.integer('windows', 1) ?? 16;
+  const windowTokens = args.integer('window-tokens', 2) ?? 256;
+  const text = await readFile(file, 'utf8').catch((error: Error) => {
+    throw new LutraError('LUTRA_NOT_FOUND', `The text ${file} cannot be read: ${error.message}`, 'Check the path.', { cause: error });
+  });
+  const directory = args.positionals[0] ?? '';
+  // Comparing with the reference is what eval does anyway; alone, --reference says what to evaluate.
+  const itself = args.flag('reference') && args.string('npu') === undefined;
+  const common = { ...loadOptions(args), contextSize: args.integer('context', 1) ?? windowTokens };
+  const model = await loadModel(directory, { ...common, reference: itself });
+  const reference = itself ? model : await loadModel(directory, { ...common, npu: 'none', reference: true });
+  const bar = new ProgressBar();
+  try {
+    const start = performance.now();
+    const result = await evaluate(model, reference, text, {
+      windows,
+      windowTokens,
+      onProgress: (done, total) => bar.update('windows', done, total),
+    });
+    bar.clear();
+    const ms = performance.now() - start;
+    if (args.flag('json')) {
+      printJson({ ...result, windows, windowTokens, mode: model.mode, ms, peakRssBytes: peakRssBytes() });
+      return;
+    }
+    print(`perplexity          ${result.perplexity.toFixed(3)}`);
+    print(`float reference     ${result.referencePerplexity.toFixed(3)}`);
+    print(`top-1 agreement     ${(result.top1 * 100).toFixed(2)} %`);
+    print(`mean KL             ${result.kl.toFixed(5)}`);
+    note(`${result.predictions} predictions in ${(ms / 1000).toFixed(1)} s, mode ${model.mode}`);
+  } finally {
+    bar.clear();
+    await model.dispose();
+    if (reference !== model) await reference.dispose();
+  }
+}

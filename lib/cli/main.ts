@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+/** The `lutra` command. */
+import { readFileSync } from 'node:fs';
+import { nearest } from '../runtime/options.js';
+import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
+import { convertCommand } from './convert.js';
+import { evalCommand } from './eval.js';
+import { inspectCommand } from './inspect.js';
+import { describeError, errorObject, exitCodeOf, note, print, printJson } from './output.js';
+import { qnnInfoCommand } from './qnn.js';
+import { runCommand } from './run.js';
+
+const commands: readonly Command[] = [convertCommand, runCommand, inspectCommand, evalCommand, qnnInfoCommand];
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+function overview(): string {
+  const width = Math.max(...commands.map(({ name }) => name.length));
+  return [
+    'lutra runs LLM decoders on Qualcomm NPUs.',
+    '',
+    'Usage: lutra COMMAND [arguments] [flags]',
+    '',
+    ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    '',
+    'lutra COMMAND --help shows the flags of a command.',
+  ].join('\n');
+}
+
+/** The command that the first words name, and the arguments after it. */
+function select(argv: readonly string[]): { command: Command; rest: string[] } {
+  for (const command of commands) {
+    const words = command.name.split(' ');
+    if (words.every((word, i) => argv[i] === word)) return { command, rest: argv.slice(words.length) };
+  }
+  const [first = '', second] = argv;
+  const inGroup = commands.filter(({ name }) => name.startsWith(`${first} `)).map(({ name }) => name);
+  if (inGroup.length > 0) throw new UsageError(`lutra ${first} needs one of: ${inGroup.join(', ')}${second ? `; not '${second}'` : ''}.`);
+  const meant = nearest(
+    first,
+    commands.map(({ name }) => name),
+  );
+  throw new UsageError(`There is no command '${first}'${meant ? `; did you mean '${meant}'?` : '; see lutra --help.'}`);
+}
+
+async function main(argv: readonly string[]): Promise<void> {
+  if (argv.length === 0) throw new UsageError(overview());
+  if (argv[0] === '--help' || argv[0] === '-h' || argv[0] === 'help') return print(overview());
+  if (argv[0] === '--version') return print(version());
+  const { command, rest } = select(argv);
+  if (rest.includes('--help') || rest.includes('-h')) return print(helpOf(command));
+  await command.run(parseCommandLine(command, rest));
+}
+
+const argv = process.argv.slice(2);
+main(argv).catch((error: unknown) => {
+  if (argv.includes('--json')) printJson(errorObject(error));
+  note(describeError(error));
+  process.exitCode = exitCodeOf(error);
+});

@@ -1,0 +1,51 @@
+/** Flags that every command with a model shares, and what they mean. */
+import type { NpuChoice } from '../qnn/discover.js';
+import type { LoadOptions } from '../runtime/model.js';
+import { type Arguments, type Flags, UsageError } from './args.js';
+import { note } from './output.js';
+
+export const npuFlags = {
+  npu: { value: 'host|none|auto|PATH', help: 'where prompts run: the host NPU, the CPU, or a QNN library (default auto)' },
+  soc: { value: 'ID', help: 'QNN SoC id that the library compiles for, for example 57 (SM8650)' },
+} as const satisfies Flags;
+
+export const modelFlags = {
+  ...npuFlags,
+  reference: { help: 'plain float everywhere, with an F32 KV cache' },
+  threads: { value: 'N', help: 'threads of CPU kernels and host NPU (default: all processors)' },
+  context: { value: 'N', help: 'tokens that the context holds' },
+  cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },
+  'no-cache': { help: 'do not keep compiled graphs' },
+  verbose: { short: 'v', help: 'show the log of the NPU library' },
+} as const satisfies Flags;
+
+/** The value of --npu and --soc. */
+export function npuChoice(args: Arguments): NpuChoice | undefined {
+  const npu = args.string('npu');
+  const soc = args.integer('soc');
+  if (npu === undefined || npu === 'host' || npu === 'none' || npu === 'auto') {
+    const library = npu === 'none' || npu === 'host' ? undefined : process.env.LUTRA_QNN_LIBRARY;
+    if (soc !== undefined && !library) throw new UsageError('--soc goes with a QNN library: --npu PATH.');
+    return soc !== undefined && library ? { library, soc } : npu;
+  }
+  return soc === undefined ? { library: npu } : { library: npu, soc };
+}
+
+export function loadOptions(args: Arguments): LoadOptions {
+  const cache = args.flag('no-cache') ? false : args.string('cache');
+  const npu = npuChoice(args);
+  const verbose = args.flag('verbose');
+  return {
+    ...(npu === undefined ? {} : { npu }),
+    reference: args.flag('reference'),
+    ...optional('threads', args.integer('threads', 1)),
+    ...optional('contextSize', args.integer('context', 1)),
+    ...optional('cache', cache),
+    ...(verbose ? { onLog: (level: number, line: string) => note(`[${level}] ${line}`), logLevel: 4 } : {}),
+  };
+}
+
+/** An object with the field, or without it when there is no value. */
+export function optional<K extends string, V>(name: K, value: V | undefined): { [key in K]?: V } {
+  return value === undefined ? {} : ({ [name]: value } as { [key in K]?: V });
+}

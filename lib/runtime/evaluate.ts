@@ -1,0 +1,147 @@
+/** How good a model is on a text: perplexity, and agreement with the float reference. */
+import { LutraError } from '../graph/errors.js';
+import type { Model } from './model.js';
+import type { Session } from './session.js';
+
+/**
+ * Where windows begin: the text is cut into `count` equal segments, and a window stands in the middle of each (at its beginning when
+ * half a segment is too short). Throws LUTRA_INVALID_ARGUMENT.
+ */
+export function windowStarts(tokens: number, count: number, size: number): number[] {
+  const half = Math.floor(tokens / (2 * count));
+  if (size < 2) throw new LutraError('LUTRA_INVALID_ARGUMENT', 'A window needs at least 2 tokens: it predicts one token less than it has.');
+  if (2 * half < size) {
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      `The text has ${tokens} tokens; ${count} windows of ${size} do not fit.`,
+      'Take fewer or shorter windows, or a longer text.',
+    );
+  }
+  return Array.from({ length: count }, (_, i) => (half < size ? 2 * i : 2 * i + 1) * half);
+}
+
+/** Largest logit and ln Σ exp(logit − largest). */
+function normalizer(logits: Float32Array): { max: number; logSum: number } {
+  let max = Number.NEGATIVE_INFINITY;
+  for (const value of logits) if (value > max) max = value;
+  let sum = 0;
+  for (const value of logits) sum += Math.exp(value - max);
+  return { max, logSum: Math.log(sum) };
+}
+
+/** −ln p(token), in nats. `logits`: [vocab]. */
+export function surprise(logits: Float32Array, token: number): number {
+  const { max, logSum } = normalizer(logits);
+  return logSum - ((logits[token] ?? Number.NEGATIVE_INFINITY) - max);
+}
+
+/** Index of the largest value; the first of equals. */
+export function argmax(values: Float32Array): number {
+  let best = 0;
+  let most = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i]!;
+    if (value > most) {
+      most = value;
+      best = i;
+    }
+  }
+  return best;
+}
+
+/** Σ p ln(p / q) of two softmax distributions over the same [vocab], in nats. */
+export function divergence(p: Float32Array, q: Float32Array): number {
+  const np = normalizer(p);
+  const nq = normalizer(q);
+  let weighted = 0;
+  for (let i = 0; i < p.length; i++) {
+    const a = p[i]! - np.max;
+    weighted += Math.exp(a) * (a - (q[i]! - nq.max));
+  }
+  return weighted / Math.exp(np.logSum) - np.logSum + nq.logSum;
+}
+
+/** Sums over predictions of one model against the float reference. */
+export class Comparison {
+  predictions = 0;
+  #surprise = 0;
+  #referenceSurprise = 0;
+  #agreed = 0;
+  #divergence = 0;
+
+  /** One prediction: logits of both and the token that followed. */
+  add(logits: Float32Array, reference: Float32Array, next: number): void {
+    this.predictions++;
+    this.#surprise += surprise(logits, next);
+    this.#referenceSurprise += surprise(reference, next);
+    if (argmax(logits) === argmax(reference)) this.#agreed++;
+    if (logits !== reference) this.#divergence += divergence(reference, logits);
+  }
+
+  get perplexity(): number {
+    return Math.exp(this.#surprise / this.predictions);
+  }
+
+  get referencePerplexity(): number {
+    return Math.exp(this.#referenceSurprise / this.predictions);
+  }
+
+  /** Share of predictions with the same most likely token, 0 to 1. */
+  get top1(): number {
+    return this.#agreed / this.predictions;
+  }
+
+  /** Mean KL(reference ‖ model), in nats. */
+  get kl(): number {
+    return this.#divergence / this.predictions;
+  }
+}
+
+export interface EvaluateOptions {
+  windows: number;
+  windowTokens: number;
+  onProgress?: (done: number, total: number) => void;
+  signal?: AbortSignal;
+}
+
+/** What {@link evaluate} measured. */
+export interface Evaluation {
+  perplexity: number;
+  referencePerplexity: number;
+  top1: number;
+  kl: number;
+  predictions: number;
+}
+
+/** Logits of all positions of a window, from an empty context: [tokens × vocab]. */
+async function windowLogits(session: Session, tokens: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+  session.reset();
+  return session.prefill(tokens, { logits: 'all', ...(signal ? { signal } : {}) });
+}
+
+/**
+ * Runs both models over the same windows of a text, each from an empty context; a window of n tokens makes n − 1 predictions.
+ * `reference` may be the same model.
+ */
+export async function evaluate(model: Model, reference: Model, text: string, options: EvaluateOptions): Promise<Evaluation> {
+  const { windows, windowTokens, onProgress, signal } = options;
+  const tokens = model.tokenizer.encode(text);
+  const starts = windowStarts(tokens.length, windows, windowTokens);
+  const session = await model.createSession();
+  const referenceSession = reference === model ? session : await reference.createSession();
+  const { vocab } = model.spec.arch;
+  const comparison = new Comparison();
+  for (const [index, start] of starts.entries()) {
+    const window = tokens.slice(start, start + windowTokens);
+    const logits = await windowLogits(session, window, signal);
+    const expected = referenceSession === session ? logits : await windowLogits(referenceSession, window, signal);
+    for (let i = 0; i + 1 < window.length; i++) {
+      const row = logits.subarray(i * vocab, (i + 1) * vocab);
+      const referenceRow = expected === logits ? row : expected.subarray(i * vocab, (i + 1) * vocab);
+      comparison.add(row, referenceRow, window[i + 1]!);
+    }
+    onProgress?.(index + 1, starts.length);
+  }
+  const { perplexity, referencePerplexity, top1, kl, predictions } = comparison;
+  return { perplexity, referencePerplexity, top1, kl, predictions };
+}

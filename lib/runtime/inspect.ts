@@ -1,0 +1,103 @@
+/** What a model directory holds, without opening an engine. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { LutraError } from '../graph/errors.js';
+import type { ArchSpec, CalibrationRecord, LinearName, ModelSpec } from '../graph/spec.js';
+import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
+import { type ModelDirectory, openModelDirectory } from './model-dir.js';
+
+export interface Inspection {
+  path: string;
+  name: string;
+  arch: ArchSpec;
+  chunk: number;
+  /** Bytes of the weight files. */
+  bytes: { cpu: number; npu: number };
+  /** F16 KV cache of a full context. */
+  kvBytesPerToken: number;
+  /** CPU tensors by type. */
+  tensors: Record<string, number>;
+  /** NPU linears by name, then by precision: how many layers. */
+  precision: Partial<Record<LinearName, Record<string, number>>>;
+  /** Share of the multiplications of decoder linears with 8-bit activations, 0 to 1; null without NPU weights. */
+  int8Share: number | null;
+  shadowed: { input: number; output: number };
+  calibration: CalibrationRecord | null;
+  source: ModelSpec['source'];
+}
+
+/** Reads headers only. Errors of `openModelDirectory`. */
+export async function inspectModel(directory: string): Promise<Inspection> {
+  const opened = await openModelDirectory(directory);
+  const { spec, path } = opened;
+  const { arch } = spec;
+  return {
+    path,
+    name: spec.name,
+    arch,
+    chunk: spec.chunk,
+    bytes: { cpu: (await stat(opened.cpuWeights)).size, npu: opened.npuWeights ? (await stat(opened.npuWeights)).size : 0 },
+    kvBytesPerToken: 2 * 2 * arch.layers * arch.kvHeads * arch.headDim,
+    tensors: countBy(Object.values(spec.tensors).map(({ type }) => type)),
+    ...linearFacts(spec),
+    calibration: spec.calibration,
+    source: spec.source,
+  };
+}
+
+function countBy(names: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
+
+function linearFacts(spec: ModelSpec): Pick<Inspection, 'precision' | 'int8Share' | 'shadowed'> {
+  const precision: Inspection['precision'] = {};
+  const shadowed = { input: 0, output: 0 };
+  let all = 0;
+  let int8 = 0;
+  for (const name of LINEAR_NAMES) {
+    const [rows, cols] = linearShape(spec.arch, name);
+    const found: string[] = [];
+    for (let layer = 0; layer < spec.arch.layers; layer++) {
+      const linear = spec.linears[linearKey(layer, name)];
+      if (!linear) continue;
+      found.push(linear.precision);
+      all += rows * cols;
+      if (linear.precision === 'w8a8' || linear.precision === 'w8a8s') int8 += rows * cols;
+      if (linear.shadow.input) shadowed.input++;
+      if (linear.shadow.output) shadowed.output++;
+    }
+    if (found.length > 0) precision[name] = countBy(found);
+  }
+  return { precision, int8Share: all > 0 ? int8 / all : null, shadowed };
+}
+
+/** Reads both weight files whole and compares them with the hashes of lutra.json. Throws LUTRA_BAD_FILE that names the file. */
+export async function verifyModel(directory: string, onProgress?: (done: number, total: number) => void): Promise<void> {
+  const opened: ModelDirectory = await openModelDirectory(directory);
+  const files = [
+    { file: opened.cpuWeights, expected: opened.spec.hashes.cpu },
+    ...(opened.npuWeights ? [{ file: opened.npuWeights, expected: opened.spec.hashes.npu }] : []),
+  ];
+  const sizes = await Promise.all(files.map(({ file }) => stat(file)));
+  const total = sizes.reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  for (const { file, expected } of files) {
+    const hash = createHash('sha256');
+    for await (const block of createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
+      hash.update(block);
+      done += block.length;
+      onProgress?.(done, total);
+    }
+    const found = hash.digest('hex');
+    if (found !== expected) {
+      throw new LutraError(
+        'LUTRA_BAD_FILE',
+        `${file} is damaged: its sha256 is ${found}, lutra.json says ${expected}.`,
+        'Convert the model again.',
+      );
+    }
+  }
+}
