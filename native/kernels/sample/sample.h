@@ -18,6 +18,7 @@ struct SampleOptions {
 
 class Sampler {
  public:
+  /// Throws Error(kInvalidArgument) for an option out of range.
   explicit Sampler(const SampleOptions& options);
   /// logits [vocab] F32, unchanged; `recent`: tokens that the penalty looks at. Ties go to the lower id. NaN logits count as −inf. Throws Error(kInternal) when no logit is finite.
   uint32_t sample(std::span<const float> logits, std::span<const uint32_t> recent);
@@ -27,6 +28,7 @@ class Sampler {
   uint64_t state_;
   std::vector<float> work_;
   std::vector<uint32_t> order_;
+  std::vector<double> weights_;
 };
 
 }  // namespace lutra::kernels

@@ -1,0 +1,370 @@
+// Plan reader, validator, memory plan, executor and engine on a one-layer decoder without MLP.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <numeric>
+#include <random>
+
+#include <unistd.h>
+
+#include "base/error.h"
+#include "plan/memory.h"
+#include "plan_writer.h"
+#include "session/engine.h"
+
+namespace lutra {
+namespace {
+
+using plan::DType;
+using plan::RowsKind;
+using plan::StepOp;
+using plan::TensorKind;
+
+constexpr uint32_t kVocab = 50, kHidden = 32, kHeads = 2, kKvHeads = 1, kHeadDim = 16, kContext = 40, kChunk = 8;
+
+/// embed → norm → q k v → rope → attention → o → add → norm → logits, everything float.
+std::vector<std::byte> tiny_plan(bool kv_f32 = true) {
+  test::PlanWriter w({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, kv_f32 ? 1.0 : 0.0});
+  const auto weight = [&](const char* name, std::vector<uint32_t> dims) { return w.tensor(name, DType::kF32, TensorKind::kWeight, RowsKind::kFixed, std::move(dims), name); };
+  const auto chunk = [&](const char* name, uint32_t cols) { return w.tensor(name, DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, cols}); };
+  const auto logit = [&](const char* name, uint32_t cols) { return w.tensor(name, DType::kF32, TensorKind::kActivation, RowsKind::kLogits, {kChunk, cols}); };
+  const uint32_t embed = weight("embed", {kVocab, kHidden}), gain = weight("gain", {kHidden}), wq = weight("q", {32, kHidden}), wk = weight("k", {16, kHidden}), wv = weight("v", {16, kHidden}),
+                 wo = weight("o", {kHidden, 32});
+  const uint32_t x = chunk("x", kHidden), n = chunk("n", kHidden), q = chunk("aq", 32), k = chunk("ak", 16), v = chunk("av", 16), qr = chunk("qr", 32), kr = chunk("kr", 16), a = chunk("a", 32),
+                 o = chunk("ao", kHidden), y = chunk("y", kHidden), s = logit("s", kHidden), sn = logit("sn", kHidden), l = logit("logits", kVocab);
+  w.step(StepOp::kEmbed, {embed}, {x});
+  w.step(StepOp::kRmsNorm, {x, gain}, {n}, {1e-5});
+  w.step(StepOp::kLinear, {n, wq, wk, wv}, {q, k, v}, {1});
+  w.step(StepOp::kRope, {q}, {qr}, {kHeads, kHeadDim, 10000, 0});
+  w.step(StepOp::kRope, {k}, {kr}, {kKvHeads, kHeadDim, 10000, 0});
+  w.step(StepOp::kKvAppend, {kr, v}, {}, {0});
+  w.step(StepOp::kAttention, {qr}, {a}, {0, kHeads, kKvHeads, kHeadDim, 0.25});
+  w.step(StepOp::kLinear, {a, wo}, {o}, {1});
+  w.step(StepOp::kAdd, {x, o}, {y});
+  w.step(StepOp::kObserve, {y}, {}, {3});
+  w.step(StepOp::kSelectRows, {y}, {s});
+  w.step(StepOp::kRmsNorm, {s, gain}, {sn}, {1e-5});
+  w.step(StepOp::kLinear, {sn, embed}, {l}, {1});
+  w.program("cpu", l);
+  return w.encode();
+}
+
+struct Weights {
+  std::map<std::string, std::vector<float>> values;
+  std::string file;
+
+  Weights() {
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal(0, 0.3f);
+    const std::pair<const char*, std::vector<uint32_t>> shapes[] = {{"embed", {kVocab, kHidden}}, {"gain", {kHidden}}, {"k", {16, kHidden}}, {"o", {kHidden, 32}}, {"q", {32, kHidden}}, {"v", {16, kHidden}}};
+    std::string header = "{";
+    size_t offset = 0;
+    for (const auto& [name, dims] : shapes) {
+      size_t count = 1;
+      std::string shape;
+      for (uint32_t d : dims) {
+        count *= d;
+        shape += (shape.empty() ? "" : ",") + std::to_string(d);
+      }
+      auto& v = values[name];
+      for (size_t i = 0; i < count; ++i) v.push_back(dims.size() == 1 ? 1.0f + normal(random) : normal(random));
+      header += (offset ? ",\"" : "\"") + std::string(name) + "\":{\"dtype\":\"F32\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + 4 * count) + "]}";
+      offset += 4 * count;
+    }
+    header += "}";
+    while (header.size() % 8 != 0) header += ' ';
+    file = (std::filesystem::temp_directory_path() / ("lutra-plan-" + std::to_string(::getpid()) + ".safetensors")).string();
+    std::ofstream out(file, std::ios::binary);
+    const uint64_t size = header.size();
+    out.write(reinterpret_cast<const char*>(&size), 8);
+    out << header;
+    for (const auto& [name, dims] : shapes) out.write(reinterpret_cast<const char*>(values[name].data()), static_cast<std::streamsize>(values[name].size() * 4));
+  }
+  ~Weights() { std::filesystem::remove(file); }
+};
+
+using Matrix = std::vector<std::vector<double>>;
+
+Matrix times(const Matrix& x, const std::vector<float>& w, size_t cols) {
+  Matrix y(x.size(), std::vector<double>(w.size() / cols));
+  for (size_t r = 0; r < x.size(); ++r) {
+    for (size_t o = 0; o < y[r].size(); ++o) {
+      for (size_t i = 0; i < cols; ++i) y[r][o] += x[r][i] * w[o * cols + i];
+    }
+  }
+  return y;
+}
+
+Matrix norm(const Matrix& x, const std::vector<float>& gain) {
+  Matrix y = x;
+  for (auto& row : y) {
+    double sum = 0;
+    for (double v : row) sum += v * v;
+    const double scale = 1 / std::sqrt(sum / static_cast<double>(row.size()) + 1e-5);
+    for (size_t i = 0; i < row.size(); ++i) row[i] *= scale * gain[i];
+  }
+  return y;
+}
+
+void rope(Matrix& x) {
+  for (size_t r = 0; r < x.size(); ++r) {
+    for (size_t h = 0; h < x[r].size(); h += kHeadDim) {
+      for (size_t i = 0; i < kHeadDim / 2; ++i) {
+        const double angle = static_cast<double>(r) * std::pow(10000.0, -2.0 * static_cast<double>(i) / kHeadDim);
+        const double a = x[r][h + i], b = x[r][h + i + kHeadDim / 2];
+        x[r][h + i] = a * std::cos(angle) - b * std::sin(angle);
+        x[r][h + i + kHeadDim / 2] = a * std::sin(angle) + b * std::cos(angle);
+      }
+    }
+  }
+}
+
+/// Logits of all positions, in double.
+Matrix reference(Weights& w, const std::vector<uint32_t>& tokens) {
+  Matrix x;
+  for (uint32_t t : tokens) x.emplace_back(w.values["embed"].begin() + t * kHidden, w.values["embed"].begin() + (t + 1) * kHidden);
+  const Matrix n = norm(x, w.values["gain"]);
+  Matrix q = times(n, w.values["q"], kHidden), k = times(n, w.values["k"], kHidden), v = times(n, w.values["v"], kHidden);
+  rope(q);
+  rope(k);
+  Matrix a(x.size(), std::vector<double>(32));
+  for (size_t r = 0; r < x.size(); ++r) {
+    for (size_t h = 0; h < kHeads; ++h) {
+      std::vector<double> p(r + 1);
+      double sum = 0;
+      for (size_t s = 0; s <= r; ++s) {
+        for (size_t i = 0; i < kHeadDim; ++i) p[s] += q[r][h * kHeadDim + i] * k[s][i];
+        sum += p[s] = std::exp(p[s] * 0.25);
+      }
+      for (size_t s = 0; s <= r; ++s) {
+        for (size_t i = 0; i < kHeadDim; ++i) a[r][h * kHeadDim + i] += p[s] / sum * v[s][i];
+      }
+    }
+  }
+  const Matrix o = times(a, w.values["o"], 32);
+  for (size_t r = 0; r < x.size(); ++r) {
+    for (size_t i = 0; i < kHidden; ++i) x[r][i] += o[r][i];
+  }
+  return times(norm(x, w.values["gain"]), w.values["embed"], kHidden);
+}
+
+session::Engine make_engine(const Weights& w, uint32_t threads = 1, bool kv_f32 = true) {
+  session::EngineOptions options;
+  options.plan = tiny_plan(kv_f32);
+  options.files = {w.file};
+  options.threads = threads;
+  options.keep_activations = true;
+  return session::Engine(std::move(options));
+}
+
+std::vector<uint32_t> some_tokens(uint32_t n) {
+  std::vector<uint32_t> t;
+  for (uint32_t i = 0; i < n; ++i) t.push_back((i * 37 + 11) % kVocab);
+  return t;
+}
+
+ErrorCode code_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& e) {
+    return e.code();
+  }
+  ADD_FAILURE() << "nothing was thrown";
+  return ErrorCode::kInternal;
+}
+
+TEST(Engine, AgreesWithADoubleReferenceAtEveryChunking) {
+  Weights w;
+  for (uint32_t length : {1u, 7u, 8u, 9u, 16u, 21u}) {
+    for (uint32_t threads : {1u, 2u}) {
+      const auto tokens = some_tokens(length);
+      const Matrix expected = reference(w, tokens);
+      auto engine = make_engine(w, threads);
+      const auto logits = engine.prefill(tokens, session::LogitsWanted::kAll, "cpu");
+      ASSERT_EQ(logits.size(), static_cast<size_t>(length) * kVocab);
+      double largest = 0;
+      for (uint32_t r = 0; r < length; ++r) {
+        for (uint32_t i = 0; i < kVocab; ++i) {
+          EXPECT_NEAR(logits[r * kVocab + i], expected[r][i], 2e-5) << length << " " << r << " " << i;
+          largest = std::max(largest, std::fabs(expected[r][i]));
+        }
+      }
+      EXPECT_GT(largest, 0.5);
+      EXPECT_EQ(engine.length(), length);
+    }
+  }
+}
+
+TEST(Engine, TokenByTokenEqualsOneCallAndTruncateGoesBack) {
+  Weights w;
+  const auto tokens = some_tokens(13);
+  auto whole = make_engine(w), single = make_engine(w);
+  const auto expected = whole.prefill(tokens, session::LogitsWanted::kLast, "cpu");
+  std::vector<float> last;
+  for (uint32_t t : tokens) last = single.prefill({&t, 1}, session::LogitsWanted::kLast, "cpu");
+  for (uint32_t i = 0; i < kVocab; ++i) EXPECT_NEAR(last[i], expected[i], 1e-5);
+  single.truncate(5);
+  last = single.prefill(std::span(tokens).subspan(5), session::LogitsWanted::kLast, "cpu");
+  for (uint32_t i = 0; i < kVocab; ++i) EXPECT_NEAR(last[i], expected[i], 1e-5);
+}
+
+TEST(Engine, F16CacheStaysClose) {
+  Weights w;
+  const auto tokens = some_tokens(20);
+  const Matrix expected = reference(w, tokens);
+  auto engine = make_engine(w, 2, false);
+  const auto logits = engine.prefill(tokens, session::LogitsWanted::kAll, "cpu");
+  double error = 0, power = 0;
+  for (uint32_t r = 0; r < 20; ++r) {
+    for (uint32_t i = 0; i < kVocab; ++i) {
+      error += std::pow(logits[r * kVocab + i] - expected[r][i], 2);
+      power += std::pow(expected[r][i], 2);
+    }
+  }
+  EXPECT_LT(error / power, 1e-6);
+  EXPECT_GT(error, 0) << "the cache was not rounded to F16 at all";
+}
+
+TEST(Engine, GeneratesWhatStepByStepArgmaxGivesAndKeepsDeliveredTokensInTheCache) {
+  Weights w;
+  const auto prompt = some_tokens(6);
+  auto engine = make_engine(w), stepper = make_engine(w);
+  engine.prefill(prompt, session::LogitsWanted::kLast, "cpu");
+  session::GenerateOptions options;
+  options.max_tokens = 10;
+  options.run_ahead = 100;
+  std::vector<uint32_t> tokens;
+  const auto result = engine.generate(options, [&](uint32_t t) { tokens.push_back(t); });
+  EXPECT_EQ(result.reason, session::FinishReason::kLength);
+  ASSERT_EQ(tokens.size(), 10u);
+  EXPECT_EQ(engine.length(), 16u);
+  auto logits = stepper.prefill(prompt, session::LogitsWanted::kLast, "cpu");
+  for (uint32_t t : tokens) {
+    EXPECT_EQ(static_cast<uint32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()), t);
+    logits = stepper.prefill({&t, 1}, session::LogitsWanted::kLast, "cpu");
+  }
+  auto stopped = make_engine(w);
+  stopped.prefill(prompt, session::LogitsWanted::kLast, "cpu");
+  options.stop_tokens = {tokens[0]};
+  EXPECT_EQ(stopped.generate(options, [](uint32_t) { FAIL(); }).reason, session::FinishReason::kStop);
+}
+
+TEST(Engine, FillsTheContextAndNoMore) {
+  Weights w;
+  auto engine = make_engine(w);
+  const auto prompt = some_tokens(kContext - 2);
+  engine.prefill(prompt, session::LogitsWanted::kLast, "cpu");
+  session::GenerateOptions options;
+  options.max_tokens = 10;
+  options.run_ahead = 100;
+  const auto result = engine.generate(options, [](uint32_t) {});
+  EXPECT_EQ(result.reason, session::FinishReason::kContext);
+  EXPECT_EQ(result.tokens, 3u);
+  EXPECT_EQ(engine.length(), kContext);
+  EXPECT_EQ(code_of([&] { engine.prefill(some_tokens(1), session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kContextFull);
+}
+
+TEST(Engine, RefusesBadInputAndStaysUsable) {
+  Weights w;
+  auto engine = make_engine(w);
+  const std::vector<uint32_t> foreign{kVocab};
+  EXPECT_EQ(code_of([&] { engine.prefill(foreign, session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { engine.prefill({}, session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { engine.prefill(some_tokens(2), session::LogitsWanted::kLast, "gpu"); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { engine.generate({}, [](uint32_t) {}); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { engine.truncate(1); }), ErrorCode::kInvalidArgument);
+  engine.stop();
+  EXPECT_EQ(code_of([&] { engine.prefill(some_tokens(9), session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kAborted);
+  engine.clear_stop();
+  EXPECT_EQ(engine.length(), 0u);
+  EXPECT_EQ(engine.prefill(some_tokens(9), session::LogitsWanted::kLast, "cpu").size(), kVocab);
+}
+
+TEST(Engine, ObservesAndPeeks) {
+  Weights w;
+  auto engine = make_engine(w);
+  engine.prefill(some_tokens(5), session::LogitsWanted::kNone, "cpu");
+  const auto values = engine.peek("y");
+  ASSERT_EQ(values.size(), 5u * kHidden);
+  const auto& o = engine.observations().at(3);
+  EXPECT_EQ(o.count, 5.0 * kHidden);
+  EXPECT_EQ(o.min, *std::min_element(values.begin(), values.end()));
+  EXPECT_EQ(o.max, *std::max_element(values.begin(), values.end()));
+  EXPECT_EQ(std::accumulate(o.bins.begin(), o.bins.end(), uint64_t{0}), 5u * kHidden);
+  EXPECT_EQ(code_of([&] { engine.peek("nothing"); }), ErrorCode::kNotFound);
+}
+
+TEST(Memory, LiveTensorsNeverOverlapAndDeadOnesShare) {
+  const auto p = plan::Plan::parse(tiny_plan());
+  const auto shared = plan::plan_memory(p, false), apart = plan::plan_memory(p, true);
+  EXPECT_LT(shared.bytes, apart.bytes);
+  const auto& steps = p.programs[0].steps;
+  const auto life = [&](uint32_t t) {
+    std::pair<size_t, size_t> l{steps.size(), 0};
+    for (size_t s = 0; s < steps.size(); ++s) {
+      for (const auto* list : {&steps[s].inputs, &steps[s].outputs}) {
+        if (std::find(list->begin(), list->end(), t) != list->end()) l = {std::min(l.first, s), s};
+      }
+    }
+    return l;
+  };
+  for (uint32_t a = 0; a < p.tensors.size(); ++a) {
+    for (uint32_t b = 0; b < a; ++b) {
+      if (shared.offsets[a] == plan::MemoryPlan::kAbsent || shared.offsets[b] == plan::MemoryPlan::kAbsent) continue;
+      const auto la = life(a), lb = life(b);
+      if (la.first > lb.second || lb.first > la.second) continue;
+      const size_t ea = shared.offsets[a] + plan::activation_bytes(p, p.tensors[a]), eb = shared.offsets[b] + plan::activation_bytes(p, p.tensors[b]);
+      EXPECT_TRUE(ea <= shared.offsets[b] || eb <= shared.offsets[a]) << p.tensors[a].name << " and " << p.tensors[b].name;
+    }
+  }
+}
+
+TEST(Plan, DamagedBytesGiveOneErrorOrAPlanThatRuns) {
+  const auto good = tiny_plan();
+  EXPECT_NO_THROW(plan::Plan::parse(good));
+  EXPECT_EQ(code_of([&] { plan::Plan::parse(std::span(good).first(good.size() - 8)); }), ErrorCode::kBadPlan);
+  EXPECT_EQ(code_of([&] { plan::Plan::parse({}); }), ErrorCode::kBadPlan);
+  std::mt19937 random(9);
+  size_t refused = 0;
+  constexpr uint32_t values[] = {0, 1, 2, 7, 63, 0x7fffffff, 0x80000000, 0xffffffff, 0xfffffffe, 0x3f800000, 0x7ff00000};
+  for (size_t at = 0; at + 4 <= good.size(); at += 4) {
+    for (uint32_t value : values) {
+      auto bad = good;
+      std::memcpy(bad.data() + at, &value, 4);
+      try {
+        plan::Plan::parse(bad);
+      } catch (const Error& e) {
+        EXPECT_EQ(e.code(), ErrorCode::kBadPlan);
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused, 1000u);
+}
+
+TEST(Plan, WeightsOfTheWrongSizeAreNamed) {
+  Weights w;
+  session::EngineOptions options;
+  test::PlanWriter p({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, 1});
+  const uint32_t embed = p.tensor("embed", DType::kF16, TensorKind::kWeight, RowsKind::kFixed, {kVocab, kHidden}, "embed");
+  const uint32_t x = p.tensor("x", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  p.step(StepOp::kEmbed, {embed}, {x});
+  p.program("cpu", plan::kNoIndex);
+  options.plan = p.encode();
+  options.files = {w.file};
+  try {
+    session::Engine engine(std::move(options));
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kBadFile);
+    EXPECT_NE(std::string(e.what()).find("'embed'"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace lutra
