@@ -45,8 +45,8 @@ TEST(Sampler, TemperatureShapesTheDistribution) {
 TEST(Sampler, TopKTopPAndMinPCutTheTail) {
   const auto e = [](double x) { return std::exp(x); };
   expect_distribution(shares({.temperature = 1, .top_k = 3, .seed = 1}, kLogits), {{1, e(2)}, {4, e(2)}, {3, e(1)}});
-  // Shares of the best: .323 .323 .119 …: .7 needs three.
-  expect_distribution(shares({.temperature = 1, .top_p = 0.7f, .seed = 2}, kLogits), {{1, e(2)}, {4, e(2)}, {3, e(1)}});
+  // Shares of the best: .36 .36 .13 …: .8 needs three.
+  expect_distribution(shares({.temperature = 1, .top_p = 0.8f, .seed = 2}, kLogits), {{1, e(2)}, {4, e(2)}, {3, e(1)}});
   expect_distribution(shares({.temperature = 1, .min_p = 0.2f, .seed = 4}, kLogits), {{1, e(2)}, {4, e(2)}, {3, e(1)}, {0, e(0.5)}});
   EXPECT_EQ(shares({.temperature = 1, .top_p = 1e-6f, .seed = 5}, kLogits, {}, 200).size(), 1u);
 }
