@@ -1,0 +1,30 @@
+// The row-wise steps with 8 floats at a time.
+#include "kernels/ops/vector_avx2.h"
+
+#ifdef LUTRA_X86
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/ops/ops_internal.h"
+
+namespace lutra::kernels {
+namespace avx2 {
+namespace {
+
+#include "kernels/ops/ops_vector.inc"
+
+#include "kernels/ops/attend_vector.inc"
+
+}  // namespace
+}  // namespace avx2
+
+const OpKernels& avx2_ops() noexcept {
+  using namespace avx2;
+  static const OpKernels kernels{"avx2", Isa::kAvx2, rms_norm, rope, silu_mul, add_rows, convert<float, uint16_t>, convert<uint16_t, float>, attend<uint16_t>, attend<float>,
+                                 attend_block, quantize<uint8_t>, quantize<uint16_t>, dequantize_8, dequantize<uint16_t>};
+  return kernels;
+}
+
+}  // namespace lutra::kernels
+#endif

@@ -1,0 +1,35 @@
+// The row-wise steps with 16 floats at a time.
+#if defined(__GNUC__) && !defined(__clang__)
+// GCC 12's own intrinsics start from an undefined register on purpose and warn about it once inlined (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include "kernels/ops/vector_avx512.h"
+
+#ifdef LUTRA_X86
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/ops/ops_internal.h"
+
+namespace lutra::kernels {
+namespace avx512 {
+namespace {
+
+#include "kernels/ops/ops_vector.inc"
+
+#include "kernels/ops/attend_vector.inc"
+
+}  // namespace
+}  // namespace avx512
+
+const OpKernels& avx512_ops() noexcept {
+  using namespace avx512;
+  static const OpKernels kernels{"avx512", Isa::kAvx512, rms_norm, rope, silu_mul, add_rows, convert<float, uint16_t>, convert<uint16_t, float>, attend<uint16_t>, attend<float>,
+                                 attend_block, quantize<uint8_t>, quantize<uint16_t>, dequantize_8, dequantize<uint16_t>};
+  return kernels;
+}
+
+}  // namespace lutra::kernels
+#endif
