@@ -16,7 +16,7 @@ Backend::Backend(std::shared_ptr<const Library> library, LogOptions log, const v
     const abi::LogLevel level = silent ? abi::LogLevel::kError : std::max(log.level, abi::LogLevel::kError);
     // A library without a working log is still usable: its errors come without the reasons.
     if (functions.log_create(channel_->callback(), static_cast<uint32_t>(level), &handle) == 0) {
-      log_ = Owned<abi::LogTag>(handle, [free = functions.log_free](abi::LogHandle h) { free(h); });
+      log_ = own(handle, functions.log_free);
     }
   }
   abi::BackendConfig config{};
@@ -26,7 +26,7 @@ Backend::Backend(std::shared_ptr<const Library> library, LogOptions log, const v
   abi::BackendHandle handle = nullptr;
   const abi::Status status = functions.backend_create(log_handle(), custom_config == nullptr ? nullptr : list, &handle);
   if (status != 0) fail(ErrorCode::kQnnCall, "backendCreate", "'" + library_->info().source + "'", status);
-  handle_ = Owned<abi::BackendTag>(handle, [free = functions.backend_free](abi::BackendHandle h) { free(h); });
+  handle_ = own(handle, functions.backend_free);
 }
 
 std::shared_ptr<Backend> Backend::create(std::shared_ptr<const Library> library, LogOptions log, const void* custom_config) {
@@ -56,11 +56,18 @@ void Backend::fail(ErrorCode code, std::string_view call, std::string_view subje
   throw_status(code, call, subject, status, take_errors());
 }
 
+// Qualcomm's runtime; the host NPU has the same backend id but no such state.
+constexpr const char* kHtpProvider = "HTP_QTI_AISW";
+
 Device::Device(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) : backend_(std::move(backend)), soc_(soc) {
   const Api& functions = backend_->api();
   if (functions.device_create == nullptr || functions.device_free == nullptr) {
     if (soc_) throw Error(ErrorCode::kUnsupported, "'" + backend_->library().info().source + "' has no devices, so no SoC can be chosen", "leave the SoC out");
     return;
+  }
+  const LibraryInfo& info = backend_->library().info();
+  if (info.provider == kHtpProvider) {
+    claim_ = std::make_unique<SocClaim>(reinterpret_cast<const void*>(functions.device_create), info.source, soc_);
   }
   abi::HtpDeviceCustomConfig custom{};
   custom.option = abi::HtpDeviceOption::kSoc;
@@ -75,7 +82,7 @@ Device::Device(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) : 
   // Backends that know no devices (the CPU one) say so; a null device then stands for their only one.
   if (!soc_ && status_info(status).code == abi::kNotSupported) return;
   if (status != 0) backend_->fail(ErrorCode::kQnnCall, "deviceCreate", soc_ ? "SoC " + std::to_string(*soc_) : "the default SoC", status);
-  handle_ = Owned<abi::DeviceTag>(handle, [free = functions.device_free](abi::DeviceHandle h) { free(h); });
+  handle_ = own(handle, functions.device_free);
 }
 
 std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) {
@@ -159,7 +166,7 @@ PowerVote& PowerVote::operator=(PowerVote&& other) noexcept {
 PowerVote::~PowerVote() { release(); }
 
 void PowerVote::release() noexcept {
-  if (infrastructure_ == nullptr) return;
+  if (infrastructure_ == nullptr || process_exiting()) return;
   set_one(*infrastructure_, id_, clocks(id_, false));
   infrastructure_->destroy_power_config_id(id_);
   infrastructure_ = nullptr;

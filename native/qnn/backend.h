@@ -15,12 +15,21 @@
 #include "qnn/abi.h"
 #include "qnn/library.h"
 #include "qnn/log.h"
+#include "qnn/soc_claim.h"
 
 namespace lutra::qnn {
 
 /// A handle of the library with the function that frees it.
 template <class Tag>
 using Owned = std::unique_ptr<Tag, std::function<void(Tag*)>>;
+
+/// `handle`, freed by `free(handle)` unless the process is exiting (see process_exiting).
+template <class Tag, class Free>
+Owned<Tag> own(Tag* handle, Free free) {
+  return Owned<Tag>(handle, [free](Tag* freed) {
+    if (!process_exiting()) free(freed);
+  });
+}
 
 /// The backend of a library. Thread safe.
 class Backend {
@@ -78,7 +87,8 @@ class PowerVote {
 class Device : public std::enable_shared_from_this<Device> {
  public:
   /// `soc`: Qualcomm's number of a SoC model (57 SM8650, 69 SM8750, 87 SM8850); none leaves the choice to the library, which on a phone finds its own and on
-  /// x86-64 takes an old one that lacks F16. Throws Error(kQnnCall), Error(kUnsupported) when a SoC is asked of a library without devices.
+  /// x86-64 takes an old one that lacks many float ops. Throws Error: kQnnCall; kUnsupported when a SoC is asked of a library without devices; kBusy when the library
+  /// serves another SoC in this process (see SocClaim).
   static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc = std::nullopt);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -96,6 +106,7 @@ class Device : public std::enable_shared_from_this<Device> {
 
   std::shared_ptr<Backend> backend_;
   std::optional<uint32_t> soc_;
+  std::unique_ptr<SocClaim> claim_;
   Owned<abi::DeviceTag> handle_;
 };
 

@@ -17,7 +17,7 @@ namespace {
 
 Context::Context(std::shared_ptr<Device> device, abi::ContextHandle handle)
     : device_(std::move(device)),
-      handle_(handle, [free = backend().api().context_free](abi::ContextHandle h) { free(h, nullptr); }) {}
+      handle_(own(handle, [free = backend().api().context_free](abi::ContextHandle h) { free(h, nullptr); })) {}
 
 std::shared_ptr<Context> Context::create(std::shared_ptr<Device> device) {
   const Backend& backend = *device->backend();

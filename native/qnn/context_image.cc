@@ -19,12 +19,14 @@ struct Header {
 static_assert(sizeof(Header) == 32);
 
 /// Not for security: finds truncation and bit rot, at memory speed.
-uint64_t checksum(std::span<const std::byte> bytes) noexcept {
+uint64_t checksum(const Header& header, std::span<const std::byte> bytes) noexcept {
   uint64_t state = 0x9E3779B97F4A7C15u ^ bytes.size();
   const auto mix = [&state](uint64_t word) {
     state = (state ^ word) * 0xD6E8FEB86659FD93u;
     state ^= state >> 32;
   };
+  mix(header.key_bytes | uint64_t{header.graph_count} << 32);
+  mix(header.binary_bytes);
   size_t i = 0;
   for (; i + 8 <= bytes.size(); i += 8) {
     uint64_t word = 0;
@@ -101,7 +103,7 @@ std::vector<std::byte> encode_image(std::string_view key, const Context& context
   out.resize((out.size() + kBinaryAlignment - 1) / kBinaryAlignment * kBinaryAlignment);
   out.insert(out.end(), binary.begin(), binary.end());
   Header header{kMagic, kVersion, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(graphs.size()), binary.size(), 0};
-  header.checksum = checksum(std::span(out).subspan(sizeof(Header)));
+  header.checksum = checksum(header, std::span(out).subspan(sizeof(Header)));
   std::memcpy(out.data(), &header, sizeof header);
   return out;
 }
@@ -117,7 +119,7 @@ ImageView decode_image(std::span<const std::byte> bytes) {
   std::memcpy(&header, reader.take(sizeof header).data(), sizeof header);
   if (header.magic != kMagic) bad("it does not begin with LULQ");
   if (header.version != kVersion) bad("its version is " + std::to_string(header.version) + ", not " + std::to_string(kVersion));
-  if (header.checksum != checksum(bytes.subspan(sizeof header))) bad("its checksum is wrong");
+  if (header.checksum != checksum(header, bytes.subspan(sizeof header))) bad("its checksum is wrong");
   ImageView view;
   view.key = reader.text(header.key_bytes);
   for (uint32_t i = 0; i < header.graph_count; ++i) {

@@ -1,7 +1,7 @@
 // A context binary with what is needed to use it again: the key that says what it was built from, and its graphs' tensor ids.
 //
 // Layout (little endian): u32 magic "LULQ", u32 version, u32 bytes of the key, u32 number of graphs, u64 bytes of the binary, u64 checksum of
-// everything behind this header; then the key; per graph u32 {bytes of name, inputs, outputs}, the name, the ids (u32 each); padding to 64 bytes; the binary.
+// everything else; then the key; per graph u32 {bytes of name, inputs, outputs}, the name, the ids (u32 each); padding to 64 bytes; the binary.
 #pragma once
 
 #include <cstddef>

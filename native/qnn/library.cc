@@ -1,6 +1,8 @@
 #include "qnn/library.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <filesystem>
 #include <string_view>
 #include <system_error>
@@ -62,6 +64,11 @@ Api read_table(const abi::QnnInterface& p, const std::string& source) {
   return api;
 }
 
+std::atomic<bool>& exiting() noexcept {
+  static std::atomic<bool> flag{false};
+  return flag;
+}
+
 bool version_accepted(const abi::Version& core) noexcept { return core.major == Library::kMajor && core.minor >= Library::kMinimumMinor; }
 
 /// The first provider of an accepted version. Nothing beyond the version may be read of another one, since its table differs.
@@ -119,6 +126,8 @@ DynamicLibrary open_file(const std::string& path) {
 
 }  // namespace
 
+bool process_exiting() noexcept { return exiting().load(std::memory_order_acquire); }
+
 std::string to_string(const abi::Version& version) {
   return std::to_string(version.major) + "." + std::to_string(version.minor) + "." + std::to_string(version.patch);
 }
@@ -138,6 +147,9 @@ Library::Library(abi::GetProvidersFn get_providers, const std::string& source) {
 std::shared_ptr<const Library> Library::open(const std::string& path, const OpenOptions& options) {
   const StdoutGuard guard(options.quiet_stdout);
   DynamicLibrary file = open_file(path);
+  // Exit handlers run last in, first out: registered after the library was loaded, this one runs before the library's own.
+  exiting();
+  std::atexit([] { exiting().store(true, std::memory_order_release); });
   auto* get_providers = file.function<std::remove_pointer_t<abi::GetProvidersFn>>(abi::kGetProvidersSymbol);
   if (get_providers == nullptr) {
     throw Error(ErrorCode::kNotQnn, "'" + file.path() + "' is not a QNN backend library: it has no " + abi::kGetProvidersSymbol, kWhichLibrary);

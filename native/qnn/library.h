@@ -51,6 +51,10 @@ struct LibraryInfo {
   std::string build_id;    // "" when the library does not tell
 };
 
+/// True once the process runs its exit handlers. A library that was opened has torn itself down by then, or is about to, so handles that still
+/// live are left to the system instead of being freed.
+bool process_exiting() noexcept;
+
 /// "2.40.0".
 std::string to_string(const abi::Version& version);
 

@@ -25,7 +25,7 @@ struct LogOptions {
 class LogChannel {
  public:
   static constexpr size_t kMax = 16;
-  static constexpr size_t kRemembered = 8;  // error lines
+  static constexpr size_t kRemembered = 16;  // error lines
 
   explicit LogChannel(LogSink sink);
   /// Returns after a call of the sink that is under way; lines that come later are dropped.

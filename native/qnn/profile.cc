@@ -50,7 +50,7 @@ Profile::Profile(std::shared_ptr<const Backend> backend, abi::ProfileLevel level
   abi::ProfileHandle handle = nullptr;
   const abi::Status status = api.profile_create(backend_->handle(), static_cast<uint32_t>(level), &handle);
   if (status != 0) backend_->fail(ErrorCode::kQnnCall, "profileCreate", "", status);
-  handle_ = Owned<abi::ProfileTag>(handle, [free = api.profile_free](abi::ProfileHandle h) { free(h); });
+  handle_ = own(handle, api.profile_free);
 }
 
 std::vector<ProfileEvent> Profile::events() const {

@@ -107,6 +107,17 @@ const char* range_name(uint32_t code) noexcept {
   }
 }
 
+/// Libraries log lists over many indented lines: runs of white space become one space.
+std::string one_line(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    const bool space = c == ' ' || c == '\n' || c == '\r' || c == '\t';
+    if (!space) out += c;
+    if (space && !out.empty() && out.back() != ' ') out += ' ';
+  }
+  return out;
+}
+
 }  // namespace
 
 StatusInfo status_info(abi::Status status) noexcept {
@@ -127,7 +138,9 @@ void throw_status(ErrorCode code, std::string_view call, std::string_view subjec
   message += call;
   if (!subject.empty()) message.append(" of ").append(subject);
   message += " failed: error " + describe_status(status);
-  for (const std::string& line : log_lines) message += "\n  the library says: " + line;
+  for (const std::string& line : log_lines) {
+    if (const std::string text = one_line(line); !text.empty()) message += "\n  the library says: " + text;
+  }
   throw Error(code, message, status_info(status).remedy);
 }
 
