@@ -1,0 +1,81 @@
+// The steps of the shadow linear, each written once per tier, and the order in which every tier takes them.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/shadow/shadow.h"
+
+namespace lutra::kernels {
+
+/// The range that 8 or 16 bits can hold, as whole steps and as values. Clipped: rint(x / scale) outside [low, high]; NaN is not clipped.
+struct ClipRange {
+  float scale, low, high, low_value, high_value;
+  static ClipRange of(const Encoding& e) noexcept {
+    const auto low = static_cast<float>(e.lo + e.offset);
+    const auto high = static_cast<float>(e.hi + e.offset);
+    return {e.scale, low, high, low * e.scale, high * e.scale};
+  }
+  /// What clipping took from a clipped x.
+  float residual(float x) const noexcept { return x > high_value ? x - high_value : x - low_value; }
+};
+
+/// Outputs whose whole sums are computed together: one walk down W costs the same cache lines for one of them as for all.
+inline constexpr uint32_t kShadowLanes = 16;
+
+/// Indices of clipped elements live in the float scratch as bits, so that a row needs no memory of its own.
+inline void put_index(float* list, uint32_t i, uint32_t index) noexcept { std::memcpy(list + i, &index, sizeof index); }
+inline uint32_t get_index(const float* list, uint32_t i) noexcept {
+  uint32_t index;
+  std::memcpy(&index, list + i, sizeof index);
+  return index;
+}
+
+inline int32_t quantised_at(const uint8_t* yq, uint32_t o, const Encoding& e) noexcept { return e.lo < 0 ? static_cast<int8_t>(yq[o]) : yq[o]; }
+inline bool saturated(int32_t q, const Encoding& e) noexcept { return q == e.lo || q == e.hi; }
+
+/// One row, from the steps of `Tier`:
+///  collect(x, in, range, list): indices of clipped elements, ascending; returns their number.
+///  add_rows(w, x, range, list, count, sums): sums[o] += Σ residual(x[k]) · W[k, o] over the listed k.
+///  effective(x, in, range, out): x itself where clipped, otherwise its dequantised 8-bit value (NaN: 0).
+///  whole(w, values, first, lanes): lanes[i] = Σ_k values[k] · W[k, first + i], for i < kShadowLanes and first + i < out.
+///  combine(w, sums, base, yq, y_encoding, y): y = base + sums · scale [+ dequant(yq)].
+template <typename Tier>
+void shadow_row(const ShadowWeight& w, const float* x, const Encoding& x_encoding, const float* base, const uint8_t* yq, const Encoding& y_encoding, float* scratch,
+                float* y, ShadowStats& stats) {
+  const ClipRange range = ClipRange::of(x_encoding);
+  float* list = scratch;
+  float* sums = scratch + w.in;
+  const uint32_t count = Tier::collect(x, w.in, range, list);
+  stats.repaired_inputs += count;
+  std::memset(sums, 0, w.out * sizeof(float));
+  if (count > 0) Tier::add_rows(w, x, range, list, count, sums);
+
+  bool have_values = false;
+  float* values = scratch;  // takes the list's place, which has done its work
+  alignas(64) float whole[kShadowLanes];
+  for (uint32_t first = 0; yq != nullptr && first < w.out; first += kShadowLanes) {
+    const uint32_t lanes = w.out - first < kShadowLanes ? w.out - first : kShadowLanes;
+    uint32_t hit = 0;
+    for (uint32_t i = 0; i < lanes; ++i) hit |= static_cast<uint32_t>(saturated(quantised_at(yq, first + i, y_encoding), y_encoding)) << i;
+    if (hit == 0) continue;
+    if (!have_values) Tier::effective(x, w.in, range, values);
+    have_values = true;
+    Tier::whole(w, values, first, whole);
+    stats.repaired_outputs += static_cast<uint64_t>(std::popcount(hit));
+    for (; hit != 0; hit &= hit - 1) {  // combine leaves out dequant(yq) of these
+      const auto i = static_cast<uint32_t>(std::countr_zero(hit));
+      sums[first + i] = whole[i];
+    }
+  }
+  Tier::combine(w, sums, base, yq, y_encoding, y);
+}
+
+extern const ShadowKernel kPortableShadow;
+#ifdef LUTRA_X86
+extern const ShadowKernel kAvx2Shadow;
+extern const ShadowKernel kAvx512Shadow;
+#endif
+
+}  // namespace lutra::kernels

@@ -1,0 +1,64 @@
+// Portable shadow linear: the reference.
+#include <cmath>
+
+#include "kernels/shadow/shadow_internal.h"
+
+namespace lutra::kernels {
+namespace {
+
+struct Portable {
+  static bool clipped(float x, const ClipRange& range) noexcept {
+    const float steps = std::nearbyint(x / range.scale);
+    return steps > range.high || steps < range.low;
+  }
+
+  static uint32_t collect(const float* x, uint32_t in, const ClipRange& range, float* list) noexcept {
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < in; ++k) {
+      if (clipped(x[k], range)) put_index(list, count++, k);
+    }
+    return count;
+  }
+
+  static void add_rows(const ShadowWeight& w, const float* x, const ClipRange& range, const float* list, uint32_t count, float* sums) noexcept {
+    for (uint32_t i = 0; i < count; ++i) {
+      const uint32_t k = get_index(list, i);
+      const float residual = range.residual(x[k]);
+      const int8_t* row = w.w + static_cast<size_t>(k) * w.out;
+      for (uint32_t o = 0; o < w.out; ++o) sums[o] += residual * static_cast<float>(row[o]);
+    }
+  }
+
+  static void effective(const float* x, uint32_t in, const ClipRange& range, float* out) noexcept {
+    for (uint32_t k = 0; k < in; ++k) {
+      if (std::isnan(x[k])) out[k] = 0.0f;
+      else out[k] = clipped(x[k], range) ? x[k] : std::nearbyint(x[k] / range.scale) * range.scale;
+    }
+  }
+
+  static void whole(const ShadowWeight& w, const float* values, uint32_t first, float* lanes) noexcept {
+    const uint32_t count = w.out - first < kShadowLanes ? w.out - first : kShadowLanes;
+    for (uint32_t i = 0; i < kShadowLanes; ++i) lanes[i] = 0.0f;
+    for (uint32_t k = 0; k < w.in; ++k) {
+      const int8_t* row = w.w + static_cast<size_t>(k) * w.out + first;
+      for (uint32_t i = 0; i < count; ++i) lanes[i] += values[k] * static_cast<float>(row[i]);
+    }
+  }
+
+  static void combine(const ShadowWeight& w, const float* sums, const float* base, const uint8_t* yq, const Encoding& y_encoding, float* y) noexcept {
+    for (uint32_t o = 0; o < w.out; ++o) {
+      float value = sums[o] * w.scale[o];
+      if (yq != nullptr) {
+        const int32_t q = quantised_at(yq, o, y_encoding);
+        if (!saturated(q, y_encoding)) value += static_cast<float>(q + y_encoding.offset) * y_encoding.scale;
+      }
+      y[o] = base != nullptr ? base[o] + value : value;
+    }
+  }
+};
+
+}  // namespace
+
+const ShadowKernel kPortableShadow = {"portable", Isa::kPortable, shadow_row<Portable>};
+
+}  // namespace lutra::kernels

@@ -1,0 +1,31 @@
+#include "kernels/shadow/shadow_internal.h"
+
+namespace lutra::kernels {
+namespace {
+
+struct Registry {
+  ShadowKernel kernels[3];
+  size_t count;
+};
+
+const Registry& registry() noexcept {
+#ifdef LUTRA_X86
+  static const Registry all = {{kPortableShadow, kAvx2Shadow, kAvx512Shadow}, 3};
+#else
+  static const Registry all = {{kPortableShadow}, 1};
+#endif
+  return all;
+}
+
+}  // namespace
+
+std::span<const ShadowKernel> shadow_kernels() noexcept { return {registry().kernels, registry().count}; }
+
+const ShadowKernel& shadow_kernel(Isa isa) noexcept {
+  for (const ShadowKernel& kernel : shadow_kernels()) {
+    if (kernel.isa == isa) return kernel;
+  }
+  return shadow_kernels().front();  // a tier of another architecture, which best_isa() never names
+}
+
+}  // namespace lutra::kernels
