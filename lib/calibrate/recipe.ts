@@ -31,13 +31,13 @@ const GATE_U8: RangeRule = { dtype: 'u8', floor: -8 };
 const RECIPE: Recipe = {
   qkv: {
     w8a8: A8,
-    w8a8s: { input: { dtype: 's8', share: 0.98 }, output: { dtype: 'u8', share: 0.9999 }, shadow: REPAIR_BOTH },
+    w8a8s: { input: { dtype: 's8', share: 0.99 }, output: { dtype: 'u8', share: 0.9999 }, shadow: REPAIR_BOTH },
     w8a16: A16,
     w8f16: null,
   },
   o: {
     w8a8: A8,
-    w8a8s: { input: { dtype: 's8', share: 0.999 }, output: U8, shadow: REPAIR_INPUT },
+    w8a8s: { input: { dtype: 's8', share: 0.995 }, output: U8, shadow: REPAIR_INPUT },
     w8a16: A16,
     w8f16: null,
   },

@@ -39,6 +39,9 @@ class HeaderCursor {
   skip(bytes: number, what: string): void {
     if (bytes > this.size - this.position) throw this.bad(`it ends inside ${what} (byte ${this.size})`);
     this.position += bytes;
+    if (this.position > MAX_HEADER_BYTES) {
+      throw new LutraError('LUTRA_UNSUPPORTED', `${this.file} has a header of more than ${MAX_HEADER_BYTES} bytes`);
+    }
   }
 
   private take(bytes: number, what: string): { buffer: Buffer; at: number } {
@@ -74,17 +77,22 @@ class HeaderCursor {
 
 function skipValue(cursor: HeaderCursor, type: number, what: string, depth: number): void {
   const scalar = SCALAR_BYTES[type];
-  if (scalar !== undefined) return cursor.skip(scalar, what);
-  if (type === STRING) return cursor.skipString(what);
-  if (type !== ARRAY) throw cursor.bad(`${what} has the unknown type ${type}`);
+  if (scalar !== undefined) cursor.skip(scalar, what);
+  else if (type === STRING) cursor.skipString(what);
+  else if (type === ARRAY) skipArray(cursor, what, depth);
+  else throw cursor.bad(`${what} has the unknown type ${type}`);
+}
+
+function skipArray(cursor: HeaderCursor, what: string, depth: number): void {
   if (depth >= MAX_ARRAY_DEPTH) throw cursor.bad(`${what} nests arrays more than ${MAX_ARRAY_DEPTH} deep`);
   const element = cursor.u32(what);
   const count = cursor.u64(`the length of ${what}`);
-  const bytes = SCALAR_BYTES[element];
-  if (bytes !== undefined) return cursor.skip(count * bytes, what);
+  const scalar = SCALAR_BYTES[element];
   // A string or an array takes at least eight bytes, so a claimed count that the file cannot hold fails here, not in a loop.
-  if (count * 8 > cursor.size - cursor.position) throw cursor.bad(`${what} claims ${count} elements, more than the file can hold`);
-  for (let i = 0; i < count; i++) skipValue(cursor, element, what, depth + 1);
+  if (count * (scalar ?? 8) > cursor.size - cursor.position)
+    throw cursor.bad(`${what} claims ${count} elements, more than the file can hold`);
+  if (scalar !== undefined) cursor.skip(count * scalar, what);
+  else for (let i = 0; i < count; i++) skipValue(cursor, element, what, depth + 1);
 }
 
 function skipTensorInfo(cursor: HeaderCursor, index: number): void {
@@ -128,8 +136,5 @@ export function checkGgufHeader(fd: number, size: number, file: string): number 
     skipValue(cursor, cursor.u32(what), what, 0);
   }
   for (let i = 0; i < tensors; i++) skipTensorInfo(cursor, i);
-  if (cursor.position > MAX_HEADER_BYTES) {
-    throw new LutraError('LUTRA_UNSUPPORTED', `${file} has a header of ${cursor.position} bytes, more than ${MAX_HEADER_BYTES}`);
-  }
   return cursor.position;
 }

@@ -1,0 +1,272 @@
+import { describe, expect, it } from 'vitest';
+import { type CalibrationEngine, type CalibrationOptions, calibrate } from '../../../lib/calibrate/index.js';
+import { chooseRange, signedRange, unsignedRange } from '../../../lib/calibrate/ranges.js';
+import { BINS, binOf, binStart, SITE_VALUES, SiteStatistics } from '../../../lib/calibrate/statistics.js';
+import { decodePlan } from '../../../lib/graph/index.js';
+import type { ModelSpec, QuantRange } from '../../../lib/graph/spec.js';
+import { buildCalibrationPlan, checkSpec } from '../../../lib/models/index.js';
+import { Random } from '../../reference/random.js';
+import { tinyModel } from '../../reference/tiny.js';
+
+/** A site as an `observe` step counts it. */
+function site(values: Iterable<number>): Float64Array {
+  const out = new Float64Array(SITE_VALUES);
+  out[1] = Number.POSITIVE_INFINITY;
+  out[2] = Number.NEGATIVE_INFINITY;
+  for (const value of values) {
+    const x = Math.fround(value);
+    out[0]! += 1;
+    out[1] = Math.min(out[1]!, x);
+    out[2] = Math.max(out[2]!, x);
+    out[3]! += x * x;
+    const bits = new Uint32Array(Float32Array.of(Math.abs(x)).buffer)[0] ?? 0;
+    out[4 + Math.min(Math.max((bits >> 16) - (97 << 7), 0), 7679)]! += 1;
+  }
+  return out;
+}
+
+describe('SiteStatistics', () => {
+  it('has 128 bins an octave from 2^-30 on', () => {
+    expect(BINS).toBe(60 * 128);
+    expect(binStart(0)).toBe(0);
+    expect(binStart(128)).toBe(2 ** -29);
+    expect(binStart(30 * 128)).toBe(1);
+    expect(binStart(30 * 128 + 64)).toBe(1.5);
+    expect(binOf(-1.5)).toBe(30 * 128 + 64);
+    expect([binOf(0), binOf(1e-20), binOf(1e30), binOf(Number.POSITIVE_INFINITY)]).toEqual([0, 0, BINS - 1, BINS - 1]);
+    const random = new Random(3);
+    for (let i = 0; i < 2000; i++) {
+      const value = random.normal() * 2 ** (random.below(50) - 25);
+      const bin = binOf(value);
+      expect(Math.abs(value)).toBeGreaterThanOrEqual(binStart(bin));
+      expect(Math.abs(value)).toBeLessThan(binStart(bin + 1));
+    }
+  });
+
+  it.each([
+    ['normal', (random: Random) => random.normal()],
+    ['heavy tailed', (random: Random) => random.normal() / Math.max(random.uniform(), 1e-4)],
+    ['one-sided', (random: Random) => random.uniform() ** 3],
+  ])('finds percentiles of %s data to a bin', (_, draw) => {
+    const random = new Random(7);
+    const values = Float32Array.from({ length: 50_000 }, () => draw(random));
+    const statistics = new SiteStatistics(site(values), 'x');
+    const sorted = values.map(Math.abs).sort();
+    for (const p of [0.01, 0.5, 0.9, 0.98, 0.995, 0.999, 0.9999, 1]) {
+      const exact = sorted[Math.min(Math.ceil(p * sorted.length) - 1, sorted.length - 1)] ?? 0;
+      expect(Math.abs(statistics.percentile(p) / exact - 1), `p ${p}`).toBeLessThan(1 / 100);
+      const above = sorted.filter((value) => value > exact).length;
+      const width = sorted.filter((value) => binOf(value) === binOf(exact)).length;
+      expect(Math.abs(statistics.countAbove(exact) - above)).toBeLessThanOrEqual(width);
+    }
+    expect(statistics.percentile(1)).toBe(sorted.at(-1));
+    expect(statistics.largest).toBe(sorted.at(-1));
+    expect(statistics.countAbove(sorted.at(-1)! * 2)).toBe(0);
+    expect(statistics.meanSquare).toBeCloseTo(values.reduce((sum, value) => sum + value * value, 0) / values.length, 3);
+  });
+
+  it('refuses nothing, and values that are not finite', () => {
+    expect(() => new SiteStatistics(new Float64Array(SITE_VALUES), 'x')).toThrow(expect.objectContaining({ code: 'LUTRA_INTERNAL' }));
+    expect(() => new SiteStatistics(new Float64Array(10).fill(1), 'x')).toThrow(expect.objectContaining({ code: 'LUTRA_INTERNAL' }));
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const values = site([1, 2]);
+      values[2] = bad;
+      expect(() => new SiteStatistics(values, 'input of layer 3')).toThrow(/input of layer 3/);
+    }
+  });
+});
+
+describe('ranges', () => {
+  const real = (q: number, { scale, offset }: QuantRange) => (q + offset) * scale;
+
+  it('hold zero exactly and both ends to half a step', () => {
+    const random = new Random(11);
+    for (let i = 0; i < 500; i++) {
+      const [low, high] = [random.normal() * 10, random.normal() * 10].sort((a, b) => a - b) as [number, number];
+      for (const dtype of ['u8', 'u16'] as const) {
+        const range = unsignedRange(dtype, low, high);
+        const top = dtype === 'u8' ? 255 : 65535;
+        expect(Number.isInteger(range.offset) && range.offset <= 0 && range.offset >= -top).toBe(true);
+        expect(Object.is(range.offset, -0)).toBe(false);
+        expect(Math.abs(real(0, range) - Math.min(low, 0))).toBeLessThanOrEqual(range.scale * 0.501);
+        expect(Math.abs(real(top, range) - Math.max(high, 0))).toBeLessThanOrEqual(range.scale * 0.51);
+        expect(Math.fround(range.scale)).toBe(range.scale);
+      }
+    }
+    expect(signedRange(127)).toEqual({ dtype: 's8', scale: 1, offset: 0 });
+    expect(unsignedRange('u8', 0, 0).scale).toBeGreaterThan(0);
+    expect(signedRange(0).scale).toBeGreaterThan(0);
+  });
+
+  it('follow their rules', () => {
+    const values = [...Array.from({ length: 990 }, (_, i) => (i % 2 ? 1 : -1) * (i / 990)), 50, -20, 30, 40, 25, 26, 27, 28, 29, 31];
+    const statistics = new SiteStatistics(site(values), 'x');
+    expect(chooseRange(statistics, { dtype: 'u8' }).scale).toBeCloseTo(70 / 255, 5);
+    expect(chooseRange(statistics, { dtype: 'u16', margin: 1.1 }).scale).toBeCloseTo(77 / 65535, 7);
+    expect(chooseRange(statistics, { dtype: 's8', share: 0.99 }).scale).toBeCloseTo(1 / 127, 3);
+    expect(chooseRange(statistics, { dtype: 's8', share: 0.5 }).scale).toBeCloseTo(0.5 / 127, 3);
+    expect(chooseRange(statistics, { dtype: 'u8', share: 0.99 }).scale).toBeCloseTo(2 / 255, 3);
+    expect(chooseRange(statistics, { dtype: 'u8', floor: -8 }).scale).toBeCloseTo(58 / 255, 5);
+    expect(chooseRange(statistics, { dtype: 'u8', floor: -800 }).scale).toBeCloseTo(70 / 255, 5);
+  });
+});
+
+interface Fake {
+  events: string[];
+  options: CalibrationOptions;
+}
+
+/** Inputs of a layer spread over [−8, 8] with a spike at 100; outputs over [−4, 4] with one at 50; clipped ones without it. */
+function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number, engine: CalibrationEngine) => void): Fake {
+  const { spec } = tinyModel({ precision: null });
+  const events: string[] = [];
+  const random = new Random(13);
+  const spread = (size: number, spike: number[]) =>
+    site([...Array.from({ length: 20_000 }, () => (random.uniform() * 2 - 1) * size), ...spike]);
+  const seen = { input: spread(8, [100]), output: spread(4, [50]), clippedOutput: spread(4, []) };
+  let pass = 0;
+  const options: CalibrationOptions = {
+    spec,
+    weights: '/model/cpu.safetensors',
+    tokens: Array.from({ length: 100 }, (_, i) => i % 90),
+    windows: 3,
+    windowTokens: 16,
+    precision: { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a16', down: 'w8a16' },
+    method: 'recipe',
+    threads: 1,
+    addon: {
+      openEngine: async ({ plan, files, npu }) => {
+        pass++;
+        const mode = decodePlan(plan).programs.some(({ steps }) => steps.some(({ op }) => op === 'quantize')) ? 'outputs' : 'inputs';
+        events.push(`open ${mode} ${files.join()} ${npu.kind}`);
+        const { sites } = buildCalibrationPlan(pass === 1 ? { ...spec, linears: {} } : { ...spec, linears: lastLinears(options) }, {
+          contextSize: 16,
+          chunk: 16,
+          calibrate: mode,
+        });
+        const engine: CalibrationEngine = {
+          prefill: async (tokens, logits, program) => {
+            events.push(`prefill ${tokens[0]}+${tokens.length} ${logits} ${program}`);
+            return new Float32Array();
+          },
+          truncate: (length) => events.push(`truncate ${length}`),
+          observations: () => sites.map(({ what }) => seen[what]),
+          stop: () => events.push('stop'),
+          dispose: async () => {
+            events.push('dispose');
+          },
+        };
+        spoil?.(pass, engine);
+        return engine;
+      },
+    },
+    ...overrides,
+  };
+  return { events, options };
+}
+
+/** Any ranges will do to find out the order of the sites. */
+function lastLinears(options: CalibrationOptions): ModelSpec['linears'] {
+  const range: QuantRange = { dtype: 's8', scale: 1, offset: 0 };
+  const names = (['q', 'k', 'v', 'o', 'down'] as const).filter(
+    (name) => options.precision[name === 'o' || name === 'down' ? name : 'qkv'] === 'w8a8s',
+  );
+  return Object.fromEntries(
+    Array.from({ length: options.spec.arch.layers }, (_, layer) =>
+      names.map((name) => [
+        `layers.${layer}.${name}`,
+        { precision: 'w8a8s' as const, input: range, output: null, shadow: { input: true, output: false }, layout: 'conv' as const },
+      ]),
+    ).flat(),
+  );
+}
+
+describe('calibrate', () => {
+  it('runs two passes, each window with an empty cache, and measures shadowed outputs on the clipped input', async () => {
+    const { events, options } = fake();
+    const progress: string[] = [];
+    const linears = await calibrate({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) });
+    const windows = [
+      'truncate 0',
+      'prefill 0+16 none cpu',
+      'truncate 0',
+      'prefill 16+16 none cpu',
+      'truncate 0',
+      'prefill 32+16 none cpu',
+      'dispose',
+    ];
+    expect(events).toEqual(['open inputs /model/cpu.safetensors none', ...windows, 'open outputs /model/cpu.safetensors none', ...windows]);
+    expect(progress).toEqual(['1/6', '2/6', '3/6', '4/6', '5/6', '6/6']);
+    checkSpec({ ...options.spec, linears });
+    const q = linears['layers.1.q'];
+    expect(q).toMatchObject({
+      precision: 'w8a8s',
+      layout: 'conv',
+      input: { dtype: 's8' },
+      output: { dtype: 'u8' },
+      shadow: { input: true },
+    });
+    // The spikes at 100 and 50 must not set the steps.
+    expect(q?.input?.scale).toBeLessThan(8.1 / 127);
+    expect(q?.output?.scale).toBeLessThan(10.5 / 255);
+    expect(linears['layers.1.down']?.input?.scale).toBeCloseTo((108 * 1.1) / 65535, 4);
+    expect(linears['layers.0.gate']?.output?.scale).toBeCloseTo((54 * 1.1) / 65535, 4);
+  });
+
+  it('needs one pass without shadows, and none without ranges', async () => {
+    const one = fake({ precision: { qkv: 'w8a16', o: 'w8a8', gateup: 'w8a8', down: 'w8f16' } });
+    const linears = await calibrate(one.options);
+    expect(one.events.filter((event) => event.startsWith('open'))).toEqual(['open inputs /model/cpu.safetensors none']);
+    checkSpec({ ...one.options.spec, linears });
+    expect(linears['layers.0.gate']?.output?.scale).toBeCloseTo(54 / 255, 2);
+    expect(linears['layers.0.down']).toMatchObject({ precision: 'w8f16', input: null, output: null, layout: 'fc' });
+    const none = fake({ precision: { qkv: 'w8f16', o: 'w8f16', gateup: 'w8f16', down: 'w8f16' }, tokens: [] });
+    checkSpec({ ...none.options.spec, linears: await calibrate(none.options) });
+    expect(none.events).toEqual([]);
+  });
+
+  it('takes minimum and maximum of everything with method max', async () => {
+    const { options } = fake({ method: 'max', precision: { qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' } });
+    const linears = await calibrate(options);
+    for (const linear of Object.values(linears)) {
+      expect(linear.input?.scale).toBeCloseTo(108 / 255, 3);
+      expect(linear.output?.scale).toBeCloseTo(54 / 255, 3);
+      expect(linear).toMatchObject({ precision: 'w8a8', shadow: { input: false, output: false }, layout: 'fc', input: { dtype: 'u8' } });
+    }
+  });
+
+  it('uses what the text has, and says when that is too little', async () => {
+    const { events, options } = fake({ windows: 50 });
+    const totals = new Set<number>();
+    await calibrate({ ...options, onProgress: (_, total) => totals.add(total) });
+    expect(events.filter((event) => event.startsWith('prefill'))).toHaveLength(12);
+    expect([...totals]).toEqual([12]);
+    for (const wrong of [{ tokens: [1, 2, 3] }, { windows: 0 }, { windows: 1.5 }, { windowTokens: 100_000 }]) {
+      await expect(calibrate({ ...options, ...wrong })).rejects.toMatchObject({ code: 'LUTRA_INVALID_ARGUMENT' });
+    }
+    await expect(calibrate({ ...options, precision: { ...options.precision, gateup: 'w8a8s' } })).rejects.toMatchObject({
+      code: 'LUTRA_INVALID_ARGUMENT',
+    });
+  });
+
+  it('frees the engine when a pass fails or is aborted', async () => {
+    const failing = fake({}, (_, engine) => {
+      engine.prefill = () => Promise.reject(new Error('no'));
+    });
+    await expect(calibrate(failing.options)).rejects.toThrow('no');
+    expect(failing.events.at(-1)).toBe('dispose');
+    const controller = new AbortController();
+    const aborted = fake({ signal: controller.signal }, (pass, engine) => {
+      if (pass === 2) engine.truncate = () => controller.abort(new Error('enough'));
+    });
+    await expect(calibrate(aborted.options)).rejects.toThrow('enough');
+    expect(aborted.events).toContain('stop');
+    expect(aborted.events.at(-1)).toBe('dispose');
+    const infinite = fake({}, (_, engine) => {
+      const bad = new Float64Array(SITE_VALUES);
+      bad.set([5, Number.NEGATIVE_INFINITY, 1, 1]);
+      engine.observations = () => Array.from({ length: 500 }, () => bad);
+    });
+    await expect(calibrate(infinite.options)).rejects.toMatchObject({ code: 'LUTRA_BAD_FILE' });
+  });
+});
