@@ -1,0 +1,61 @@
+# Shared by scripts/demo and scripts/test: what must be installed, and one way to name a step. Sourced, not run.
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+case ${LUTRA_CACHE:-.cache} in
+  /*) cache=$LUTRA_CACHE ;;
+  *) cache=$root/${LUTRA_CACHE:-.cache} ;;
+esac
+export LUTRA_CACHE="$cache"
+
+die() {
+  echo "$(basename "$0"): $1" >&2
+  exit 1
+}
+
+# need COMMAND PACKAGES: stops with one line when the command is missing.
+need() {
+  command -v "$1" >/dev/null 2>&1 || die "$1 is missing: install it (Debian: apt install $2)"
+}
+
+need_build_tools() {
+  need node nodejs
+  node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
+    die "node $(node --version) is too old: install Node.js 20.19 or later (https://nodejs.org)"
+  need npm npm
+  need python3 python3
+  python3 -m pip --version >/dev/null 2>&1 || die "python3 has no pip: install it (Debian: apt install python3-pip)"
+  need g++ g++
+  need cmake cmake
+  need make make
+}
+
+# Packages of a lock file are installed again only when the lock has changed.
+install_packages() {
+  if ! cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock" 2>/dev/null; then
+    shift_dir=$1
+    shift
+    npm ci --prefix "$shift_dir" --ignore-scripts --no-audit --no-fund --loglevel=error "$@"
+    cp "$shift_dir/package-lock.json" "$shift_dir/node_modules/.installed-lock"
+  fi
+}
+
+CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}
+export CMAKE_BUILD_PARALLEL_LEVEL
+
+steps=0
+started=$(date +%s)
+
+# step NAME COMMAND…: says what runs and how long it took; a failure ends the script.
+step() {
+  name=$1
+  shift
+  echo "── $name"
+  begun=$(date +%s)
+  if ! "$@"; then
+    echo "$(basename "$0"): $steps steps passed, 1 failed: $name" >&2
+    exit 1
+  fi
+  steps=$((steps + 1))
+  echo "   $name: $(($(date +%s) - begun)) s"
+}
