@@ -1,16 +1,11 @@
-// The QNN client against a real HTP runtime, compiled for SoC 57 (SM8650): LUTRA_QNN_LIBRARY names the library. Without the variable the
-// tests fail, so that nobody takes silence for success; LUTRA_QNN_OPTIONAL=1 skips them.
+// The QNN client against a real HTP runtime, compiled for SoC 57.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <random>
 #include <thread>
 
@@ -18,76 +13,20 @@
 #include "base/f16.h"
 #include "qnn/context_image.h"
 #include "qnn/graph.h"
+#include "qnn_htp.h"
 
 namespace lutra::qnn {
 namespace {
 
-using DT = abi::DataType;
-using Bytes = std::vector<std::byte>;
-
-constexpr uint32_t kSoc = 57;
-
-class Htp : public ::testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    const char* path = std::getenv("LUTRA_QNN_LIBRARY");
-    if (path == nullptr) return;
-    open_watching_stdout(path);
-    backend_ = Backend::create(library_);
-    device_ = Device::create(backend_, kSoc);
-  }
-  static void TearDownTestSuite() {
-    device_.reset();
-    backend_.reset();
-  }
-  void SetUp() override {
-    if (library_ != nullptr) return;
-    if (std::getenv("LUTRA_QNN_OPTIONAL") != nullptr) GTEST_SKIP() << "LUTRA_QNN_LIBRARY is not set";
-    FAIL() << "set LUTRA_QNN_LIBRARY to the path of libQnnHtp.so (scripts/fetch-qnn brings it), or LUTRA_QNN_OPTIONAL=1 to skip";
-  }
-  static std::shared_ptr<Context> context() { return Context::create(device_); }
-
-  /// Only the first load of a process prints, so what it printed is kept for a test.
-  static void open_watching_stdout(const char* path) {
-    const auto file = std::filesystem::temp_directory_path() / ("lutra-qnn-htp-" + std::to_string(getpid()));
-    std::fflush(stdout);
-    const int saved = dup(STDOUT_FILENO);
-    FILE* capture = std::fopen(file.c_str(), "w");
-    dup2(fileno(capture), STDOUT_FILENO);
-    library_ = Library::open(path, {.quiet_stdout = true});
-    std::fflush(stdout);
-    dup2(saved, STDOUT_FILENO);
-    close(saved);
-    std::fclose(capture);
-    std::getline(std::ifstream(file), printed_, '\0');
-    std::filesystem::remove(file);
-  }
-
-  static inline std::shared_ptr<const Library> library_;
-  static inline std::shared_ptr<Backend> backend_;
-  static inline std::shared_ptr<Device> device_;
-  static inline std::string printed_;
-};
-
-// ------------------------------------------------------------------------------------------------------------ small helpers
-
-template <class T>
-std::span<const std::byte> bytes_of(const std::vector<T>& values) {
-  return std::as_bytes(std::span(values));
-}
-
-TensorDesc desc(const std::string& name, DT dtype, std::vector<uint32_t> dims, Encoding encoding = {}, std::span<const std::byte> data = {}) {
-  return {.name = name, .dtype = dtype, .dims = std::move(dims), .encoding = std::move(encoding), .data = data};
-}
-
-void run(Graph& graph, std::vector<std::span<const std::byte>> inputs, std::vector<std::span<std::byte>> outputs, const Profile* profile = nullptr) {
-  graph.execute(inputs, outputs, profile);
-}
-
-std::vector<ParamDesc> conv_params() {
-  return {ParamDesc::tensor("stride", {2}, {1, 1}), ParamDesc::tensor("pad_amount", {2, 2}, {0, 0, 0, 0})};
-}
-std::vector<ParamDesc> norm_params(uint32_t axis) { return {ParamDesc::f32("epsilon", 1e-5f), ParamDesc::tensor("axes", {1}, {axis})}; }
+using testing::Bytes;
+using testing::bytes_of;
+using testing::conv_params;
+using testing::desc;
+using testing::DT;
+using testing::Htp;
+using testing::kSoc;
+using testing::norm_params;
+using testing::run;
 
 struct Range {
   double low, high;
@@ -186,7 +125,7 @@ struct Linear {
                   .params = conv ? conv_params() : std::vector<ParamDesc>{}});
     Graph graph = builder.finalize();
     Bytes result(y_bytes());
-    qnn::run(graph, {x}, {result});
+    testing::run(graph, {x}, {result});
     return result;
   }
 
@@ -320,7 +259,7 @@ struct Chain {
 
   Bytes run(Graph& graph, const Profile* profile = nullptr) const {
     Bytes out(size_t{kRows} * kOut * 2);
-    qnn::run(graph, {bytes_of(x), bytes_of(residual)}, {out}, profile);
+    testing::run(graph, {bytes_of(x), bytes_of(residual)}, {out}, profile);
     return out;
   }
 
