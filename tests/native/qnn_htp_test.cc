@@ -445,6 +445,15 @@ TEST_F(Htp, TheMostTalkativeLogReachesTheSinkAndEndsWithTheBackend) {
   EXPECT_EQ(lines, at_end);
 }
 
+// Made before the library is loaded, so destroyed after the library's own exit handlers have run.
+std::shared_ptr<Context> left_until_exit;
+
+TEST_F(Htp, HandlesThatOutliveTheProcessAreNotFreedIntoADeadLibrary) {
+  left_until_exit = context();  // the process aborts at its end if this goes wrong
+  const Chain chain;
+  chain.build(left_until_exit, "a");
+}
+
 TEST_F(Htp, AVoteForClocksIsHarmlessWhereThereAreNone) { EXPECT_NO_THROW(device_->vote_burst()); }
 
 }  // namespace
