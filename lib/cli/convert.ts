@@ -1,6 +1,6 @@
 /** `lutra convert`: a GGUF file becomes a model directory. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { convertGguf, DEFAULT_PRECISION, formatPrecision, parsePrecision } from '../convert/index.js';
 import { loadAddon } from '../native/loader.js';
@@ -29,7 +29,7 @@ export const convertCommand: Command = {
 
 /** The calibration text that the repository's scripts fetch, when it is there. */
 export function fetchedText(name: string): string | undefined {
-  const cache = process.env.LUTRA_CACHE || fileURLToPath(new URL('../../.cache', import.meta.url));
+  const cache = resolve(fileURLToPath(new URL('../..', import.meta.url)), process.env.LUTRA_CACHE || '.cache');
   const file = join(cache, 'text', name);
   return existsSync(file) ? file : undefined;
 }

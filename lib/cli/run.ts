@@ -74,10 +74,10 @@ async function run(args: Arguments): Promise<void> {
 }
 
 function report(result: GenerationResult, session: Session, json: boolean): void {
-  const { backend } = session.info();
+  const { backend, loadMs, bytes } = session.info();
   const placement = session.placement();
   if (json) {
-    const { text, tokens, finishReason, prefill, decode } = result;
+    const { text, tokens, finishReason, prefill, decode, timings } = result;
     printJson({
       text,
       tokens,
@@ -87,8 +87,9 @@ function report(result: GenerationResult, session: Session, json: boolean): void
       placement,
       peakRssBytes: peakRssBytes(),
       backend: backend && { name: backend.name, buildId: backend.buildId, apiVersion: backend.apiVersion },
-      timings: session.timings(),
-      load: session.info().loadMs,
+      timings,
+      loadMs,
+      bytes,
     });
     return;
   }

@@ -1,6 +1,6 @@
 /** Generation options, the queue between the native loop and the reader, and the object that a caller iterates over. */
 import { LutraError } from '../graph/errors.js';
-import type { FinishReason, GenerateOptions as NativeOptions } from '../native/addon.js';
+import type { EngineTimings, FinishReason, GenerateOptions as NativeOptions } from '../native/addon.js';
 import { abortSignal, boolean, type Check, checkOptions, integer, number, strings } from './options.js';
 import type { TokenEvent } from './stop-filter.js';
 
@@ -125,6 +125,8 @@ export interface GenerationResult {
   finishReason: FinishReason;
   prefill: PhaseTiming;
   decode: PhaseTiming;
+  /** Where the time went, as far as the phases came to an end. */
+  timings: { prefill?: EngineTimings; decode?: EngineTimings };
 }
 
 /**

@@ -209,25 +209,24 @@ export class Session {
     this.#checkIdle();
     this.#busy = true;
     const delivered: TokenEvent[] = [];
+    const timings: GenerationResult['timings'] = {};
     let reason: FinishReason = 'aborted';
-    let prefill = phase(0, 0);
-    let decode = phase(0, 0);
     try {
       await this.#feed(prompt, options);
-      const fed = this.#engine.timings();
-      prefill = phase(fed.prefillTokens, fed.prefillMs);
+      timings.prefill = this.#engine.timings();
       reason = yield* this.#decode(options, delivered);
-      const { decodeTokens, decodeMs } = this.#engine.timings();
-      decode = phase(decodeTokens, decodeMs);
+      timings.decode = this.#engine.timings();
       if (reason === 'aborted') throw abortError(options.signal);
     } finally {
       this.#busy = false;
+      const { prefill, decode } = timings;
       outcome.value = {
         text: delivered.map((event) => event.text).join(''),
         tokens: delivered.map((event) => event.token),
         finishReason: reason,
-        prefill,
-        decode,
+        prefill: phase(prefill?.prefillTokens ?? 0, prefill?.prefillMs ?? 0),
+        decode: phase(decode?.decodeTokens ?? 0, decode?.decodeMs ?? 0),
+        timings,
       };
     }
   }

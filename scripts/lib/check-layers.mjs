@@ -87,7 +87,8 @@ function blank(text) {
 }
 
 /** Blocks that are no function: their content is looked at, their own length does not count. */
-const container = /^\s*(?:inline\s+)?(?:export\s+)?(?:default\s+)?(?:abstract\s+)?(?:namespace|class|struct|enum|union|interface|extern|template|type|concept)\b/;
+const container =
+  /^\s*(?:inline\s+)?(?:export\s+)?(?:default\s+)?(?:abstract\s+)?(?:namespace|class|struct|enum|union|interface|extern|template|type|concept)\b/;
 const suite = /\bdescribe\S*\s*\(/;
 
 function checkFunctions(file, text) {
@@ -100,7 +101,8 @@ function checkFunctions(file, text) {
     if (character === ';') header = i + 1;
     if (character === '{') {
       const head = code.slice(header, i).replace(/^\s*#[^\n]*/gm, '');
-      const isFunction = insideFunction === 0 && head.includes('(') && !(container.test(head) && !/\)\s*[^()]*$/.test(head)) && !suite.test(head);
+      const isFunction =
+        insideFunction === 0 && head.includes('(') && !(container.test(head) && !/\)\s*[^()]*$/.test(head)) && !suite.test(head);
       open.push({ at: i, isFunction, start: header + head.search(/\S/) });
       if (isFunction) insideFunction++;
       header = i + 1;

@@ -33,10 +33,10 @@ need_build_tools() {
 # Packages of a lock file are installed again only when the lock has changed.
 install_packages() {
   if ! cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock" 2>/dev/null; then
-    shift_dir=$1
+    packages_dir=$1
     shift
-    npm ci --prefix "$shift_dir" --ignore-scripts --no-audit --no-fund --loglevel=error "$@"
-    cp "$shift_dir/package-lock.json" "$shift_dir/node_modules/.installed-lock"
+    npm ci --prefix "$packages_dir" --ignore-scripts --no-audit --no-fund --loglevel=error "$@" &&
+      cp "$packages_dir/package-lock.json" "$packages_dir/node_modules/.installed-lock"
   fi
 }
 

@@ -39,7 +39,8 @@ function stampOf(flags) {
 function convert(name) {
   const flags = models[name];
   if (!flags) throw new Error(`no model '${name}'; known: ${Object.keys(models).join(', ')}`);
-  for (const file of [gguf, text]) if (!existsSync(file)) throw new Error(`${file} is missing: run scripts/fetch-model and scripts/fetch-text`);
+  for (const file of [gguf, text])
+    if (!existsSync(file)) throw new Error(`${file} is missing: run scripts/fetch-model and scripts/fetch-text`);
   const directory = join(cache, 'models', name);
   const stampFile = `${directory}.stamp`;
   const stamp = stampOf(flags);

@@ -2,9 +2,10 @@
  * Writes the values of a GGUF file once more as F32, so that another engine computes on exactly the same numbers without rounding
  * activations. Reads and expands the blocks itself: nothing of the converter under test is used.
  */
+
+import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
-import { once } from 'node:events';
 
 interface TensorInfo {
   name: string;

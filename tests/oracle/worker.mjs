@@ -49,7 +49,14 @@ async function time({ tokens, count }) {
 
 const handlers = {
   async open({ path, threads, contextSize, kv }) {
-    const llama = await getLlama({ gpu: false, build: 'never', skipDownload: true, progressLogs: false, logLevel: 'error', maxThreads: threads });
+    const llama = await getLlama({
+      gpu: false,
+      build: 'never',
+      skipDownload: true,
+      progressLogs: false,
+      logLevel: 'error',
+      maxThreads: threads,
+    });
     model = await llama.loadModel({ modelPath: path });
     const cache = kv === 'F32' ? { experimentalKvCacheKeyType: 'F32', experimentalKvCacheValueType: 'F32' } : {};
     context = await model.createContext({ contextSize, batchSize: contextSize, flashAttention: false, threads, ...cache });
