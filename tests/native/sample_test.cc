@@ -80,6 +80,25 @@ TEST(Sampler, LogitsThatAreNotFiniteAreNeverDrawn) {
   EXPECT_THROW(Sampler({}).sample(nothing, {}), Error);
 }
 
+TEST(Sampler, WholeVocabulary) {
+  // 1000 equal candidates behind two good ones: the nucleus is longer than one sorted stretch, and ties are cut by id.
+  std::vector<float> logits(1000, 0.0f);
+  logits[900] = 3.0f;
+  logits[17] = 2.0f;
+  const double total = 998 + std::exp(3.0) + std::exp(2.0);
+  const double equals = std::ceil(0.5 * total - std::exp(3.0) - std::exp(2.0));  // how many of the equal ones are needed
+  std::map<uint32_t, double> counts = shares({.temperature = 1, .top_p = 0.5f, .seed = 8}, logits, {}, 20000);
+  counts.erase(900);
+  EXPECT_EQ(counts.rbegin()->first, equals);  // ids 0 … equals without 17
+  EXPECT_EQ(counts.size(), equals + 1);
+  // Without a cut every token can come, in its share.
+  counts = shares({.temperature = 1, .seed = 9}, logits, {}, 20000);
+  EXPECT_GT(counts.size(), 990u);
+  EXPECT_NEAR(counts[900], std::exp(3.0) / total, 0.003);
+  logits[900] = 200.0f;
+  EXPECT_EQ(shares({.temperature = 1, .seed = 9}, logits, {}, 500).size(), 1u);
+}
+
 TEST(Sampler, OptionsOutOfRangeAreRefused) {
   for (const SampleOptions& o : {SampleOptions{.temperature = -1}, SampleOptions{.top_p = 0}, SampleOptions{.top_p = 1.5f}, SampleOptions{.min_p = 2}, SampleOptions{.repetition_penalty = 0}}) {
     EXPECT_THROW(Sampler{o}, Error);

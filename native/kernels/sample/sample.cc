@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <string>
 
 #include "base/error.h"
 
 namespace lutra::kernels {
 namespace {
+
+// In units of the exponent: a vocabulary of such candidates together weighs less than one step of next_uniform.
+constexpr float kNegligible = -60.0f;
 
 /// splitmix64: a full-period generator whose every seed is good.
 uint64_t next_random(uint64_t& state) {
@@ -43,50 +45,69 @@ Sampler::Sampler(const SampleOptions& options) : options_(options), state_(optio
   require(options.repetition_penalty > 0 && std::isfinite(options.repetition_penalty), "repetitionPenalty", options.repetition_penalty, "above 0");
 }
 
-uint32_t Sampler::sample(std::span<const float> logits, std::span<const uint32_t> recent) {
-  std::span<const float> scores = logits;
-  if (options_.repetition_penalty != 1.0f && !recent.empty()) {
-    work_.assign(logits.begin(), logits.end());
-    order_.assign(recent.begin(), recent.end());
-    std::sort(order_.begin(), order_.end());
-    order_.erase(std::unique(order_.begin(), order_.end()), order_.end());
-    for (uint32_t token : order_) {
-      if (token >= work_.size()) continue;
-      float& score = work_[token];
-      score = score > 0 ? score / options_.repetition_penalty : score * options_.repetition_penalty;
-    }
-    scores = work_;
+std::span<const float> Sampler::penalised(std::span<const float> logits, std::span<const uint32_t> recent) {
+  if (options_.repetition_penalty == 1.0f || recent.empty()) return logits;
+  work_.assign(logits.begin(), logits.end());
+  tokens_.assign(recent.begin(), recent.end());
+  std::sort(tokens_.begin(), tokens_.end());
+  tokens_.erase(std::unique(tokens_.begin(), tokens_.end()), tokens_.end());
+  for (uint32_t token : tokens_) {
+    if (token >= work_.size()) continue;
+    float& score = work_[token];
+    score = score > 0 ? score / options_.repetition_penalty : score * options_.repetition_penalty;
   }
+  return work_;
+}
+
+/// Candidates with their weights (comparisons drop NaN, and infinities beyond the best finite score): the top k, best first, or all in the order of their ids. A vocabulary is not sorted for nothing: that takes as long as a decode step.
+void Sampler::collect(std::span<const float> scores, float best) {
+  candidates_.clear();
+  const float floor = best + kNegligible * options_.temperature;
+  for (uint32_t i = 0; i < scores.size(); ++i) {
+    if (scores[i] > floor && scores[i] <= best) candidates_.push_back({scores[i], i, 0.0});
+  }
+  if (options_.top_k != 0 && options_.top_k < candidates_.size()) {
+    std::partial_sort(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(), better);
+    candidates_.resize(options_.top_k);
+  }
+  for (Candidate& c : candidates_) c.weight = std::exp((static_cast<double>(c.score) - best) / options_.temperature);
+}
+
+/// The fewest best candidates whose weights reach the share top_p of all.
+void Sampler::keep_nucleus() {
+  double total = 0, mass = 0;
+  for (const Candidate& c : candidates_) total += c.weight;
+  size_t kept = 0, sorted = 0;
+  while (kept < candidates_.size() && (kept == 0 || mass < options_.top_p * total)) {
+    if (kept == sorted) {  // the next stretch in order; the nucleus seldom needs a second one
+      const auto begin = candidates_.begin() + static_cast<ptrdiff_t>(sorted);
+      sorted = std::min(candidates_.size(), std::max<size_t>(64, sorted * 8));
+      const auto end = candidates_.begin() + static_cast<ptrdiff_t>(sorted);
+      std::nth_element(begin, end, candidates_.end(), better);
+      std::sort(begin, end, better);
+    }
+    mass += candidates_[kept++].weight;
+  }
+  candidates_.resize(kept);
+}
+
+uint32_t Sampler::sample(std::span<const float> logits, std::span<const uint32_t> recent) {
+  const std::span<const float> scores = penalised(logits, recent);
   const uint32_t best = argmax(scores);
   if (options_.temperature == 0 || options_.top_k == 1) return best;
 
-  // Candidates, best first; equal scores in the order of their ids, so that the draw does not depend on the sort.
-  order_.resize(scores.size());
-  std::iota(order_.begin(), order_.end(), 0u);
-  std::erase_if(order_, [&](uint32_t i) { return !std::isfinite(scores[i]); });
-  const auto better = [&](uint32_t a, uint32_t b) { return scores[a] != scores[b] ? scores[a] > scores[b] : a < b; };
-  size_t count = order_.size();
-  if (options_.top_k != 0) count = std::min<size_t>(count, options_.top_k);
-  std::partial_sort(order_.begin(), order_.begin() + static_cast<ptrdiff_t>(count), order_.end(), better);
+  collect(scores, scores[best]);
+  if (options_.top_p < 1.0f) keep_nucleus();
+  // The best candidate has weight 1, so it always stays.
+  if (options_.min_p > 0.0f) std::erase_if(candidates_, [&](const Candidate& c) { return c.weight < options_.min_p; });
 
-  // Weights relative to the best candidate; then the nucleus, then the floor of min-p.
-  double total = 0;
-  weights_.resize(count);
-  for (size_t i = 0; i < count; ++i) total += weights_[i] = std::exp((static_cast<double>(scores[order_[i]]) - scores[best]) / options_.temperature);
-  if (options_.top_p < 1.0f) {
-    double mass = 0;
-    size_t kept = 0;
-    while (kept < count && (kept == 0 || mass < options_.top_p * total)) mass += weights_[kept++];
-    count = kept;
+  double mass = 0;
+  for (const Candidate& c : candidates_) mass += c.weight;
+  double point = next_uniform(state_) * mass;
+  for (const Candidate& c : candidates_) {
+    if ((point -= c.weight) < 0) return c.id;
   }
-  while (count > 1 && weights_[count - 1] < options_.min_p) --count;
-
-  const double kept_mass = std::accumulate(weights_.begin(), weights_.begin() + static_cast<ptrdiff_t>(count), 0.0);
-  double point = next_uniform(state_) * kept_mass;
-  for (size_t i = 0; i + 1 < count; ++i) {
-    if ((point -= weights_[i]) < 0) return order_[i];
-  }
-  return order_[count - 1];
+  return best;  // rounding of the sum only
 }
 
 }  // namespace lutra::kernels

@@ -24,11 +24,21 @@ class Sampler {
   uint32_t sample(std::span<const float> logits, std::span<const uint32_t> recent);
 
  private:
+  struct Candidate {
+    float score;
+    uint32_t id;
+    double weight;  // e^((score − best) / temperature)
+  };
+  static bool better(const Candidate& a, const Candidate& b) noexcept { return a.score != b.score ? a.score > b.score : a.id < b.id; }
+  std::span<const float> penalised(std::span<const float> logits, std::span<const uint32_t> recent);
+  void collect(std::span<const float> scores, float best);
+  void keep_nucleus();
+
   SampleOptions options_;
   uint64_t state_;
   std::vector<float> work_;
-  std::vector<uint32_t> order_;
-  std::vector<double> weights_;
+  std::vector<uint32_t> tokens_;
+  std::vector<Candidate> candidates_;
 };
 
 }  // namespace lutra::kernels
