@@ -113,7 +113,7 @@ export function quantizeS8(
     const scale = Math.fround(largest / 127);
     scales[row] = scale;
     for (let col = 0; col < cols; col++) {
-      const exact = scale === 0 ? 0 : (weights[row * cols + col] ?? 0) / scale;
+      const exact = scale === 0 ? 0 : Math.fround((weights[row * cols + col] ?? 0) / scale);
       const floor = Math.floor(exact);
       const even = exact - floor === 0.5 ? floor + (((floor % 2) + 2) % 2) : Math.round(exact);
       out[transpose ? col * rows + row : row * cols + col] = Math.max(-127, Math.min(127, even));
