@@ -30,6 +30,7 @@ class Store : public ::testing::Test {
 
   std::string write(const std::string& name, const std::string& bytes) const {
     const std::string path = (folder_ / name).string();
+    fs::remove(path);  // some file systems write a truncated file out on every close
     std::ofstream(path, std::ios::binary) << bytes;
     return path;
   }
