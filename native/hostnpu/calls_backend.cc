@@ -1,0 +1,233 @@
+// Properties, log, backend, device, errors.
+#include <cstring>
+
+#include "hostnpu/calls.h"
+#include "hostnpu/op.h"
+
+namespace lutra::hostnpu {
+namespace {
+
+// ------------------------------------------------------------------------------------------------------------ properties
+
+/// Keys of the published interface that mean something here; 0 supported, kNotSupported not. Each group has a key of its own.
+struct Property {
+  uint32_t key;
+  abi::Status status;
+};
+constexpr Property kProperties[] = {
+    {101, abi::kSuccess},        // backend
+    {201, abi::kSuccess},        // context
+    {202, abi::kSuccess},        // context binaries
+    {301, abi::kSuccess},        // graph
+    {322, abi::kSuccess},        // graphs are prepared on this machine
+    {401, abi::kNotSupported},   // op packages
+    {501, abi::kSuccess},        // tensor
+    {502, abi::kNotSupported},   // memory handles
+    {513, abi::kNotSupported},   // BLOCK encoding
+    {514, abi::kNotSupported},   // BLOCKWISE_EXPANSION encoding
+    {1001, abi::kSuccess},       // error
+    {1101, abi::kNotSupported},  // memory
+    {1102, abi::kNotSupported},  {1103, abi::kNotSupported}, {1104, abi::kNotSupported},
+    {1201, abi::kNotSupported},  // signal
+    {1301, abi::kSuccess},       // log
+    {1401, abi::kSuccess},       // profile
+    {1501, abi::kSuccess},       // device
+    {1502, abi::kNotSupported},  // device infrastructure
+};
+
+abi::Status property_has_capability(uint32_t key) {
+  for (const Property& property : kProperties) {
+    if (property.key == key) return property.status;
+  }
+  return abi::kPropertyUnknownKey;
+}
+
+// ------------------------------------------------------------------------------------------------------------------- log
+
+abi::Status log_create(abi::LogCallback callback, uint32_t level, abi::LogHandle* out) {
+  if (out == nullptr) return abi::kInvalidArgument;
+  return guarded(nullptr, [&] { *out = publish<abi::LogHandle>(std::make_shared<Log>(callback, level)); });
+}
+
+abi::Status log_set_level(abi::LogHandle handle, uint32_t level) {
+  const auto log = lookup<Log>(handle);
+  if (log == nullptr) return abi::kInvalidArgument;
+  log->set_level(level);
+  return abi::kSuccess;
+}
+
+abi::Status log_free(abi::LogHandle handle) {
+  const auto log = release<Log>(handle);
+  if (log == nullptr) return abi::kInvalidArgument;
+  log->close();
+  return abi::kSuccess;
+}
+
+// --------------------------------------------------------------------------------------------------------------- backend
+
+const BackendCustomConfig* find_custom_config(const abi::BackendConfig** list) noexcept {
+  for (; list != nullptr && *list != nullptr; ++list) {
+    const abi::BackendConfig& config = **list;
+    if (config.option != abi::BackendOption::kCustom || config.const_pointer == nullptr) continue;
+    // Custom configurations of other backends are larger than the magic, too.
+    if (std::memcmp(config.const_pointer, kCustomConfigMagic, sizeof kCustomConfigMagic) == 0) return static_cast<const BackendCustomConfig*>(config.const_pointer);
+  }
+  return nullptr;
+}
+
+abi::Status backend_create(abi::LogHandle log_handle, const abi::BackendConfig** configs, abi::BackendHandle* out) {
+  if (out == nullptr) return abi::kBackendInvalidArgument;
+  const auto log = lookup<Log>(log_handle);
+  if (log_handle != nullptr && log == nullptr) return abi::kBackendInvalidArgument;
+  try {
+    *out = publish<abi::BackendHandle>(std::make_shared<Backend>(log, find_custom_config(configs)));
+    return abi::kSuccess;
+  } catch (const std::bad_alloc&) {
+    return abi::kMemAlloc;
+  } catch (const std::exception& error) {
+    if (log != nullptr) log->write(abi::LogLevel::kError, error.what());
+    return abi::kBackendCannotInitialize;
+  }
+}
+
+abi::Status backend_set_config(abi::BackendHandle handle, const abi::BackendConfig**) {
+  return lookup<Backend>(handle) == nullptr ? abi::kBackendInvalidHandle : abi::kSuccess;
+}
+
+abi::Status backend_get_api_version(abi::ApiVersion* out) {
+  if (out == nullptr) return abi::kBackendInvalidArgument;
+  *out = kApiVersion;
+  return abi::kSuccess;
+}
+
+abi::Status backend_get_build_id(const char** out) {
+  if (out == nullptr) return abi::kBackendInvalidArgument;
+  *out = kBuildId;
+  return abi::kSuccess;
+}
+
+abi::Status backend_register_op_package(abi::BackendHandle handle, const char*, const char*, const char*) {
+  return lookup<Backend>(handle) == nullptr ? abi::kBackendInvalidHandle : abi::kNotSupported;
+}
+
+abi::Status backend_get_supported_operations(abi::BackendHandle handle, uint32_t* count, const abi::OperationName** out) {
+  if (lookup<Backend>(handle) == nullptr) return abi::kBackendInvalidHandle;
+  if (count == nullptr || out == nullptr) return abi::kBackendInvalidArgument;
+  return guarded(nullptr, [&] {
+    static const std::vector<abi::OperationName> names = [] {
+      std::vector<abi::OperationName> list;
+      for (const OpDefinition* op : op_definitions()) list.push_back({kOpPackage, op->type, "HOST"});
+      return list;
+    }();
+    *count = static_cast<uint32_t>(names.size());
+    *out = names.data();
+  });
+}
+
+abi::Status backend_validate_op_config(abi::BackendHandle handle, abi::OpConfig config) {
+  const auto backend = lookup<Backend>(handle);
+  if (backend == nullptr) return abi::kBackendInvalidHandle;
+  return guarded(backend.get(), [&] {
+    backend->check(parse_node(config, [](const abi::Tensor& tensor) -> std::shared_ptr<const TensorInfo> {
+      auto info = std::make_shared<TensorInfo>(parse_tensor(tensor));
+      if (info->type == abi::TensorType::kNull) return nullptr;
+      return info;
+    }));
+  });
+}
+
+abi::Status backend_free(abi::BackendHandle handle) { return release<Backend>(handle) == nullptr ? abi::kBackendInvalidHandle : abi::kSuccess; }
+
+// ---------------------------------------------------------------------------------------------------------------- device
+
+// What the platform calls hand out: one device with one core. Layouts of the published interface, whose unions begin at offset 8.
+struct alignas(8) CoreInfoV1 {
+  int32_t version;
+  int32_t padding;
+  uint32_t id, type;
+  const void* extension;
+};
+struct alignas(8) HardwareDeviceV1 {
+  int32_t version;
+  int32_t padding;
+  uint32_t id, type, core_count;
+  const CoreInfoV1* cores;
+  const void* extension;
+};
+struct alignas(8) PlatformInfoV1 {
+  int32_t version;
+  int32_t padding;
+  uint32_t device_count;
+  const HardwareDeviceV1* devices;
+};
+static_assert(sizeof(CoreInfoV1) == 24 && sizeof(HardwareDeviceV1) == 40 && sizeof(PlatformInfoV1) == 24);
+
+constexpr CoreInfoV1 kCore = {1, 0, 0, 0, nullptr};
+constexpr HardwareDeviceV1 kHardware = {1, 0, 0, 0, 1, &kCore, nullptr};
+constexpr PlatformInfoV1 kPlatform = {1, 0, 1, &kHardware};
+
+abi::Status device_get_platform_info(abi::LogHandle, const PlatformInfoV1** out) {
+  if (out == nullptr) return abi::kInvalidArgument;
+  *out = &kPlatform;
+  return abi::kSuccess;
+}
+
+abi::Status device_free_platform_info(abi::LogHandle, const PlatformInfoV1* info) { return info == &kPlatform ? abi::kSuccess : abi::kInvalidArgument; }
+
+/// Clocks and power are not the host NPU's business.
+abi::Status device_get_infrastructure(const abi::HtpInfrastructure** out) {
+  if (out == nullptr) return abi::kInvalidArgument;
+  *out = nullptr;
+  return abi::kNotSupported;
+}
+
+/// Any SoC may be asked for: there is one kind of host.
+abi::Status device_create(abi::LogHandle, const abi::DeviceConfig**, abi::DeviceHandle* out) {
+  if (out == nullptr) return abi::kInvalidArgument;
+  return guarded(nullptr, [&] { *out = publish<abi::DeviceHandle>(std::make_shared<Device>()); });
+}
+
+abi::Status device_set_config(abi::DeviceHandle handle, const abi::DeviceConfig**) { return lookup<Device>(handle) == nullptr ? abi::kDeviceInvalidHandle : abi::kSuccess; }
+
+abi::Status device_get_info(abi::DeviceHandle handle, const PlatformInfoV1** out) {
+  if (lookup<Device>(handle) == nullptr) return abi::kDeviceInvalidHandle;
+  return device_get_platform_info(nullptr, out);
+}
+
+abi::Status device_free(abi::DeviceHandle handle) { return release<Device>(handle) == nullptr ? abi::kDeviceInvalidHandle : abi::kSuccess; }
+
+// ---------------------------------------------------------------------------------------------------------------- errors
+
+abi::Status error_get_message(abi::Status error, const char** out) {
+  if (out == nullptr) return abi::kInvalidArgument;
+  *out = error_message(error);
+  return *out == nullptr ? abi::kInvalidArgument : abi::kSuccess;
+}
+
+}  // namespace
+
+void add_backend_calls(abi::AnyFunction* table) noexcept {
+  using abi::Slot;
+  put<abi::PropertyHasCapabilityFn>(table, Slot::kPropertyHasCapability, property_has_capability);
+  put<abi::LogCreateFn>(table, Slot::kLogCreate, log_create);
+  put<abi::LogSetLogLevelFn>(table, Slot::kLogSetLogLevel, log_set_level);
+  put<abi::LogFreeFn>(table, Slot::kLogFree, log_free);
+  put<abi::BackendCreateFn>(table, Slot::kBackendCreate, backend_create);
+  put<abi::BackendSetConfigFn>(table, Slot::kBackendSetConfig, backend_set_config);
+  put<abi::BackendGetApiVersionFn>(table, Slot::kBackendGetApiVersion, backend_get_api_version);
+  put<abi::BackendGetBuildIdFn>(table, Slot::kBackendGetBuildId, backend_get_build_id);
+  put<abi::BackendRegisterOpPackageFn>(table, Slot::kBackendRegisterOpPackage, backend_register_op_package);
+  put<abi::BackendGetSupportedOperationsFn>(table, Slot::kBackendGetSupportedOperations, backend_get_supported_operations);
+  put<abi::BackendValidateOpConfigFn>(table, Slot::kBackendValidateOpConfig, backend_validate_op_config);
+  put<abi::BackendFreeFn>(table, Slot::kBackendFree, backend_free);
+  put(table, Slot::kDeviceGetPlatformInfo, device_get_platform_info);
+  put(table, Slot::kDeviceFreePlatformInfo, device_free_platform_info);
+  put<abi::DeviceGetInfrastructureFn>(table, Slot::kDeviceGetInfrastructure, device_get_infrastructure);
+  put<abi::DeviceCreateFn>(table, Slot::kDeviceCreate, device_create);
+  put<abi::DeviceSetConfigFn>(table, Slot::kDeviceSetConfig, device_set_config);
+  put(table, Slot::kDeviceGetInfo, device_get_info);
+  put<abi::DeviceFreeFn>(table, Slot::kDeviceFree, device_free);
+  put<abi::ErrorGetMessageFn>(table, Slot::kErrorGetMessage, error_get_message);
+}
+
+}  // namespace lutra::hostnpu
