@@ -1,5 +1,6 @@
 #include "plan/executor.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -22,12 +23,17 @@ uint64_t& counter(RunStats& stats, StepRunner::Where where) {
   return stats.cpu_ns;
 }
 
+bool makes(const Program& program, uint32_t tensor) {
+  return std::any_of(program.steps.begin(), program.steps.end(),
+                     [&](const Step& s) { return std::find(s.outputs.begin(), s.outputs.end(), tensor) != s.outputs.end(); });
+}
+
 size_t index_of(const Plan& plan, const Program& program) { return static_cast<size_t>(&program - plan.programs.data()); }
 
 }  // namespace
 
 Executor::Executor(const Plan& plan, const store::WeightStore& weights, kv::KvCache& cache, ThreadPool& pool, SegmentRunner* segments, const ExecutorOptions& options)
-    : plan_(plan), memory_(plan_memory(plan, options.keep_activations)), arena_(memory_.bytes), profile_(options.profile) {
+    : plan_(plan), memory_(plan_memory(plan, options.keep_activations)), arena_(memory_.bytes), keep_activations_(options.keep_activations), profile_(options.profile) {
   Binder binder(*this, weights, cache, pool, segments, options);
   for (const Program& program : plan.programs) {
     auto& steps = programs_.emplace_back();
@@ -55,10 +61,11 @@ std::span<const float> Executor::logits(const Program& program, const Run& run) 
   return {data, static_cast<size_t>(run.logit_rows) * plan_.config.vocab};
 }
 
-std::vector<float> Executor::peek(std::string_view name, const Run& run) const {
-  for (size_t t = 0; t < plan_.tensors.size(); ++t) {
+std::vector<float> Executor::peek(const Program& program, std::string_view name, const Run& run) const {
+  if (!keep_activations_) throw Error(ErrorCode::kInvalidArgument, "activations share memory, so '" + std::string(name) + "' may be gone", "open the model with keepActivations");
+  for (uint32_t t = 0; t < plan_.tensors.size(); ++t) {
     const Tensor& tensor = plan_.tensors[t];
-    if (tensor.name != name || memory_.offsets[t] == MemoryPlan::kAbsent) continue;
+    if (tensor.name != name || !makes(program, t)) continue;  // programs lie over each other
     const std::byte* data = arena_.data() + memory_.offsets[t];
     std::vector<float> out(static_cast<size_t>(valid_rows(tensor, run)) * tensor.cols);
     for (size_t i = 0; i < out.size(); ++i) {
@@ -74,7 +81,7 @@ std::vector<float> Executor::peek(std::string_view name, const Run& run) const {
     }
     return out;
   }
-  throw Error(ErrorCode::kNotFound, "no activation '" + std::string(name) + "' in the plan");
+  throw Error(ErrorCode::kNotFound, "program '" + program.name + "', which ran last, makes no activation '" + std::string(name) + "'", "take a name of the printed plan");
 }
 
 }  // namespace lutra::plan

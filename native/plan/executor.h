@@ -78,8 +78,9 @@ class Executor {
   /// Logits of the last run of `program`: [run.logit_rows, vocab].
   std::span<const float> logits(const Program& program, const Run& run) const;
 
-  /// Values of an activation after a run, as F32 [valid rows, cols]. Throws Error(kNotFound) for an unknown name.
-  std::vector<float> peek(std::string_view tensor, const Run& run) const;
+  /// Values of an activation after `run` of `program`, as F32 [valid rows, cols]. Throws Error: kNotFound (`program` does not make it), kInvalidArgument (memory is
+  /// shared, so that it may hold another tensor by now).
+  std::vector<float> peek(const Program& program, std::string_view tensor, const Run& run) const;
 
   const std::map<uint32_t, Observation>& observations() const noexcept { return observations_; }
   size_t activation_bytes() const noexcept { return memory_.bytes; }
@@ -92,6 +93,7 @@ class Executor {
   AlignedBuffer scratch_;
   std::map<uint32_t, Observation> observations_;
   std::vector<std::vector<std::unique_ptr<StepRunner>>> programs_;  // as plan_.programs
+  bool keep_activations_;
   bool profile_;
 };
 

@@ -122,7 +122,7 @@ void Engine::decode(uint32_t token) {
 
 bool Engine::wait_for_reader(uint32_t delivered, uint32_t run_ahead) {
   std::unique_lock lock(mutex_);
-  reader_.wait(lock, [&] { return stop_.load(std::memory_order_relaxed) || delivered - acknowledged_ < std::max(1u, run_ahead); });
+  reader_.wait(lock, [&] { return stop_.load(std::memory_order_relaxed) || delivered < acknowledged_ + std::max(1u, run_ahead); });
   return !stop_.load(std::memory_order_relaxed);
 }
 
@@ -163,7 +163,7 @@ void Engine::truncate(uint32_t length) {
 
 std::vector<float> Engine::peek(std::string_view tensor) const {
   if (last_program_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "nothing has run yet");
-  return executor_->peek(tensor, last_run_);
+  return executor_->peek(*last_program_, tensor, last_run_);
 }
 
 void Engine::acknowledge(uint32_t count) {

@@ -80,6 +80,7 @@ class Engine {
   /// Forgets positions from `length` on. Logits to continue from are gone unless nothing was cut. Throws Error(kInvalidArgument) when longer than the cache.
   void truncate(uint32_t length);
 
+  /// Values of an activation after the last chunk or token (plan::Executor::peek).
   std::vector<float> peek(std::string_view tensor) const;
   const std::map<uint32_t, plan::Observation>& observations() const noexcept { return executor_->observations(); }
 

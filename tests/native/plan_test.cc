@@ -153,12 +153,12 @@ Matrix reference(Weights& w, const std::vector<uint32_t>& tokens) {
   return times(norm(x, w.values["gain"]), w.values["embed"], kHidden);
 }
 
-session::Engine make_engine(const Weights& w, uint32_t threads = 1, bool kv_f32 = true) {
+session::Engine make_engine(const Weights& w, uint32_t threads = 1, bool kv_f32 = true, bool keep_activations = true) {
   session::EngineOptions options;
   options.plan = tiny_plan(kv_f32);
   options.files = {w.file};
   options.threads = threads;
-  options.keep_activations = true;
+  options.keep_activations = keep_activations;
   return session::Engine(std::move(options));
 }
 
@@ -297,6 +297,10 @@ TEST(Engine, ObservesAndPeeks) {
   EXPECT_EQ(o.max, *std::max_element(values.begin(), values.end()));
   EXPECT_EQ(std::accumulate(o.bins.begin(), o.bins.end(), uint64_t{0}), 5u * kHidden);
   EXPECT_EQ(code_of([&] { engine.peek("nothing"); }), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of([&] { engine.peek("embed"); }), ErrorCode::kNotFound) << "a weight";
+  auto sharing = make_engine(w, 1, true, false);
+  sharing.prefill(some_tokens(5), session::LogitsWanted::kNone, "cpu");
+  EXPECT_EQ(code_of([&] { sharing.peek("y"); }), ErrorCode::kInvalidArgument);
 }
 
 TEST(Memory, LiveTensorsNeverOverlapAndDeadOnesShare) {
