@@ -1,6 +1,8 @@
 #include "napi/engine_object.h"
 
+#include <functional>
 #include <optional>
+#include <utility>
 
 #include "napi/arguments.h"
 #include "napi/worker.h"
@@ -71,6 +73,8 @@ Napi::Object info_object(Napi::Env env, const session::EngineInfo& info) {
 class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
  public:
   explicit EngineHandle(Napi::Env env) : worker_(std::make_unique<Worker>(env)) {}
+  /// On JavaScript's thread. Also when opening failed: the way back for log lines must not outlive the handle.
+  ~EngineHandle() { close(); }
 
   /// Joins the worker first: nothing runs when the engine goes. Safe to call again.
   void close() {
@@ -111,10 +115,13 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
         const auto self = std::move(keep_alive_);
         on_token_.Reset();
         if (!closed_) worker_->unref(js);
-        if (error) {
-          deferred->Reject(to_js(js, error).Value());
-        } else {
+        try {
+          if (error) std::rethrow_exception(error);
           deferred->Resolve(finish(js, **result));
+        } catch (const Napi::Error& e) {  // no memory for the result
+          deferred->Reject(e.Value());
+        } catch (...) {
+          deferred->Reject(to_js(js, std::current_exception()).Value());
         }
       });
     });
@@ -131,6 +138,7 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   std::unique_ptr<session::Engine> engine_;
   std::unique_ptr<Worker> worker_;
   std::optional<Napi::ThreadSafeFunction> log_;
+  std::function<void(Napi::Env)> unhook_;  // takes the environment's clean-up hook back; empty once done
   Napi::FunctionReference on_token_;  // of the generate call under way; used and freed on JavaScript's thread only
 
  private:
@@ -171,6 +179,7 @@ class EngineObject {
     method("dispose", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
       auto deferred = Napi::Promise::Deferred::New(i.Env());
       h.close();
+      if (const auto unhook = std::exchange(h.unhook_, nullptr)) unhook(i.Env());
       deferred.Resolve(i.Env().Undefined());
       return deferred.Promise();
     });
@@ -307,12 +316,18 @@ Napi::Value open_engine(const Napi::CallbackInfo& info) {
     const Napi::Object o = Arguments(info).object(0);
     auto handle = std::make_shared<EngineHandle>(env);
     auto options = std::make_shared<session::EngineOptions>(engine_options(o, *handle));
-    // A worker thread that is terminated, or a process that exits, ends the environment before dispose(): join then. The hook is dropped with the handle.
-    env.AddCleanupHook([weak = std::weak_ptr(handle)] {
+    // A worker thread that is terminated, or a process that exits, ends the environment before dispose(): join then.
+    auto hook = env.AddCleanupHook([weak = std::weak_ptr(handle)] {
       if (const auto live = weak.lock()) live->abandon();
     });
-    return handle->run(env, [handle, options] { handle->engine_ = std::make_unique<session::Engine>(std::move(*options)); return true; },
-                       [handle](Napi::Env js, bool) -> Napi::Value { return EngineObject(js, handle).make(); });
+    handle->unhook_ = [hook](Napi::Env js) mutable { hook.Remove(js); };
+    // The work does not own the handle: the worker could be the last owner then, and would join itself.
+    return handle->run(env, [options] { return std::make_unique<session::Engine>(std::move(*options)); },
+                       [handle](Napi::Env js, std::unique_ptr<session::Engine>& engine) -> Napi::Value {
+                         // Disposal cannot have happened: nobody has the object yet.
+                         handle->engine_ = std::move(engine);
+                         return EngineObject(js, handle).make();
+                       });
   });
 }
 
