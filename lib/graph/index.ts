@@ -3,6 +3,7 @@ export { GraphBuilder } from './builder.js';
 export type { Encoding } from './cpu-builder.js';
 export { decodePlan } from './decode.js';
 export { DTYPES, type DType, type FloatType, type QuantType, quantLimits, type WeightType } from './dtype.js';
+export { eagerGraph } from './eager.js';
 export { encodePlan } from './encode.js';
 export { ERROR_CODES, isLutraErrorCode, LutraError, type LutraErrorCode } from './errors.js';
 export type { Graph, Node, PlanConfig, Program, ProgramName, Segment, Step } from './graph.js';

@@ -23,6 +23,10 @@ export interface EngineOptions {
   /** Log lines of the NPU library: level 1 (error) … 5 (debug). */
   onLog?: (level: number, line: string) => void;
   logLevel?: number;
+  /** Gives every activation memory of its own, so that {@link NativeEngine.peek} sees each one after a call. Default: dead ones share. */
+  keepActivations?: boolean;
+  /** Times every CPU step, not only NPU calls and repairs: `cpuMs` and its parts are 0 without. */
+  profile?: boolean;
 }
 
 /** Identity of an NPU library. */
@@ -76,8 +80,11 @@ export interface EngineTimings {
   /** Inside graphExecute. */
   npuMs: number;
   graphCalls: number;
-  /** Inside CPU kernels. */
+  /** Inside CPU kernels, repairs not counted; only with {@link EngineOptions.profile}. */
   cpuMs: number;
+  /** The parts of `cpuMs`. */
+  prefillCpuMs: number;
+  decodeCpuMs: number;
   shadowMs: number;
   repairedInputs: number;
   repairedOutputs: number;
@@ -101,7 +108,10 @@ export interface NativeEngine {
   timings(): EngineTimings;
   /** Statistics of `observe` steps: per site [count, min, max, sum of squares, 7680 magnitude bins]. */
   observations(): Float64Array[];
-  /** Values of an activation tensor of the plan after the last call, as F32 (debugging and tests). */
+  /**
+   * Values of an activation after the last chunk or token that ran, as F32 [valid rows × columns]; quantised ones as the reals they stand for (debugging and tests).
+   * LUTRA_INVALID_ARGUMENT without `keepActivations`; LUTRA_NOT_FOUND for a name that the program which ran last does not make.
+   */
   peek(tensor: string): Float32Array;
   /** Joins what runs and frees everything; later calls throw LUTRA_DISPOSED. Idempotent. */
   dispose(): Promise<void>;

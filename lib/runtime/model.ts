@@ -2,7 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
-import { encodePlan, type Graph, LutraError } from '../graph/index.js';
+import { eagerGraph, encodePlan, type Graph, LutraError } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
 import { buildPlan, type PlanMode } from '../models/index.js';
 import type { EngineOptions, NativeAddon, NativeNpu } from '../native/addon.js';
@@ -32,6 +32,10 @@ export interface LoadOptions {
   /** Log lines of the NPU library; level 1 (error) to 5 (debug). */
   onLog?: (level: number, line: string) => void;
   logLevel?: number;
+  /** For debugging: runs every NPU op as a graph of its own, so that {@link Session.peek} sees every value. Same results, slowly; implies `keepActivations`. */
+  eager?: boolean;
+  /** For debugging: no two values share memory, so that {@link Session.peek} sees all that CPU steps and NPU graphs exchange. */
+  keepActivations?: boolean;
 }
 
 const anything: Check = () => undefined;
@@ -45,6 +49,8 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
     typeof value === 'boolean' || (typeof value === 'string' && value.length > 0) ? undefined : 'a directory, true or false',
   onLog: callable,
   logLevel: integer(1, 5),
+  eager: boolean,
+  keepActivations: boolean,
 };
 
 const DEFAULT_CONTEXT = 4096;
@@ -183,14 +189,15 @@ export class Model {
       ...(contextCache ? { contextCache } : {}),
       ...(options.onLog ? { onLog: options.onLog } : {}),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
+      ...(options.eager || options.keepActivations ? { keepActivations: true } : {}),
     };
   }
 
-  /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. */
+  /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. An eager plan would push out the normal one's. */
   async #contextCache(): Promise<EngineOptions['contextCache']> {
     const { addon, directory, npu, options, plan } = this.#parts;
     const weightsHash = directory.spec.hashes.npu;
-    if (npu.kind !== 'library' || options.cache === false || weightsHash === null) return undefined;
+    if (npu.kind !== 'library' || options.cache === false || options.eager || weightsHash === null) return undefined;
     const place = typeof options.cache === 'string' ? resolve(options.cache) : defaultContextDirectory();
     const { backend } = addon.qnnInfo(npu);
     await mkdir(place, { recursive: true }).catch((error: Error) => {
@@ -221,7 +228,8 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const npu: NativeNpu = options.reference ? { kind: 'none' } : resolveNpu(options.npu === undefined ? 'auto' : options.npu, opened.npuWeights !== null);
   const mode: PlanMode = options.reference ? 'reference' : npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
-  const graph = buildPlan(spec, { mode, contextSize });
+  const built = buildPlan(spec, { mode, contextSize });
+  const graph = options.eager ? eagerGraph(built) : built;
   return new Model({
     directory: opened,
     tokenizer: await Tokenizer.load(opened.path),

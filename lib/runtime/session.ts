@@ -84,6 +84,15 @@ export class Session {
     return this.#engine.timings();
   }
 
+  /**
+   * Values of a tensor of the plan after the last chunk or token, F32 [valid rows × columns]; integers as the reals they stand for. For debugging: the model must
+   * have been loaded with `eager` or `keepActivations`. Throws LUTRA_NOT_FOUND for a name that the last program does not make.
+   */
+  peek(tensor: string): Float32Array {
+    this.#checkIdle();
+    return this.#engine.peek(tensor);
+  }
+
   /** The ids of a prompt, as {@link generate} would feed them. */
   encode(prompt: Prompt): number[] {
     const { tokenizer, spec } = this.#context;

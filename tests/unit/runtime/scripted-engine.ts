@@ -149,6 +149,8 @@ export class ScriptedEngine implements NativeEngine {
       npuMs: 0,
       graphCalls: 0,
       cpuMs: 0,
+      prefillCpuMs: 0,
+      decodeCpuMs: 0,
       shadowMs: 0,
       repairedInputs: 0,
       repairedOutputs: 0,
