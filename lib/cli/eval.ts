@@ -1,7 +1,7 @@
 /** `lutra eval`: perplexity, and agreement with the float reference. */
 import { readFile } from 'node:fs/promises';
 import { LutraError } from '../graph/errors.js';
-import { evaluate } from '../runtime/evaluate.js';
+import { evaluate, prose } from '../runtime/evaluate.js';
 import { loadModel } from '../runtime/model.js';
 import type { Arguments, Command } from './args.js';
 import { loadOptions, modelFlags } from './model-flags.js';
@@ -15,6 +15,7 @@ export const evalCommand: Command = {
     text: { value: 'FILE', help: 'UTF-8 text (needed)' },
     windows: { value: 'N', help: 'windows, spread evenly over the text (default 16)' },
     'window-tokens': { value: 'N', help: 'tokens of a window (default 256)' },
+    prose: { help: 'only the running text of a book: headings and lists left out, broken lines joined' },
     ...modelFlags,
     reference: { help: 'without --npu: evaluate the float reference itself' },
     json: { help: 'print one JSON object: perplexity, top1 (0 to 1), kl (nats), referencePerplexity' },
@@ -38,7 +39,7 @@ async function run(args: Arguments): Promise<void> {
   const bar = new ProgressBar();
   try {
     const start = performance.now();
-    const result = await evaluate(model, reference, text, {
+    const result = await evaluate(model, reference, args.flag('prose') ? prose(text) : text, {
       windows,
       windowTokens,
       onProgress: (done, total) => bar.update('windows', done, total),
@@ -46,7 +47,7 @@ async function run(args: Arguments): Promise<void> {
     bar.clear();
     const ms = performance.now() - start;
     if (args.flag('json')) {
-      printJson({ ...result, windows, windowTokens, mode: model.mode, ms, peakRssBytes: peakRssBytes() });
+      printJson({ ...result, windows, windowTokens, prose: args.flag('prose'), mode: model.mode, ms, peakRssBytes: peakRssBytes() });
       return;
     }
     print(`perplexity          ${result.perplexity.toFixed(3)}`);

@@ -4,7 +4,9 @@ import { buildPlan } from '../models/index.js';
 import { type Inspection, inspectModel, verifyModel } from '../runtime/inspect.js';
 import { openModelDirectory } from '../runtime/model-dir.js';
 import { type Arguments, type Command, UsageError } from './args.js';
+import { modelFlags } from './model-flags.js';
 import { formatBytes, ProgressBar, print, printJson } from './output.js';
+import { printTrace } from './trace.js';
 
 export const inspectCommand: Command = {
   name: 'inspect',
@@ -12,7 +14,13 @@ export const inspectCommand: Command = {
   positionals: ['DIR'],
   flags: {
     plan: { value: 'npu|cpu|reference', help: 'print the plan instead' },
-    context: { value: 'N', help: 'context of that plan (default 4096, or less if the model has less)' },
+    eager: { help: 'run --prompt op by op, show every value and its difference to the plan' },
+    prompt: { value: 'TEXT', short: 'p', help: 'text for --eager, taken as it is' },
+    npu: modelFlags.npu,
+    soc: modelFlags.soc,
+    reference: modelFlags.reference,
+    threads: modelFlags.threads,
+    context: { value: 'N', help: 'context of the plan (default 4096, or less if the model has less)' },
     verify: { help: 'read all weights and compare their hashes' },
     json: { help: 'print one JSON object' },
   },
@@ -31,6 +39,9 @@ async function printPlanOf(args: Arguments, mode: string): Promise<void> {
 async function run(args: Arguments): Promise<void> {
   const [directory = ''] = args.positionals;
   const plan = args.string('plan');
+  if (args.flag('eager') && (plan !== undefined || args.flag('verify')))
+    throw new UsageError('--eager stands alone: no --plan, no --verify.');
+  if (args.flag('eager')) return printTrace(args);
   if (plan !== undefined) return printPlanOf(args, plan);
   const inspection = await inspectModel(directory);
   if (args.flag('verify')) {

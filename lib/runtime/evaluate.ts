@@ -20,6 +20,19 @@ export function windowStarts(tokens: number, count: number, size: number): numbe
   return Array.from({ length: count }, (_, i) => (half < size ? 2 * i : 2 * i + 1) * half);
 }
 
+/** Shorter paragraphs are headings, lists and single lines of dialogue. */
+const PROSE_CHARACTERS = 200;
+
+/** The running text of a book: paragraphs of some length, hard line breaks joined, one empty line between two of them. */
+export function prose(text: string): string {
+  return text
+    .replaceAll('\r\n', '\n')
+    .split(/\n\s*\n/)
+    .map((paragraph) => paragraph.trim().split(/\s+/).join(' '))
+    .filter((paragraph) => paragraph.length >= PROSE_CHARACTERS)
+    .join('\n\n');
+}
+
 /** Largest logit and ln Σ exp(logit − largest). */
 function normalizer(logits: Float32Array): { max: number; logSum: number } {
   let max = Number.NEGATIVE_INFINITY;

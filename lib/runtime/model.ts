@@ -225,7 +225,9 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   }
   const opened = await openModelDirectory(directory);
   const { spec } = opened;
-  const npu: NativeNpu = options.reference ? { kind: 'none' } : resolveNpu(options.npu === undefined ? 'auto' : options.npu, opened.npuWeights !== null);
+  const npu: NativeNpu = options.reference
+    ? { kind: 'none' }
+    : resolveNpu(options.npu === undefined ? 'auto' : options.npu, opened.npuWeights !== null);
   const mode: PlanMode = options.reference ? 'reference' : npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
   const built = buildPlan(spec, { mode, contextSize });

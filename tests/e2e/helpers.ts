@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { windowStarts } from '../../lib/runtime/evaluate.js';
+import { prose, windowStarts } from '../../lib/runtime/evaluate.js';
 import type { Tokenizer } from '../../lib/runtime/tokenizer.js';
 import { writeF32Gguf } from '../oracle/f32-gguf.js';
 
@@ -40,9 +40,9 @@ export function book(name: 'alice29.txt' | 'lcet10.txt'): Promise<string> {
   return readFile(join(cache, 'text', name), 'utf8');
 }
 
-/** Windows of a book, as `lutra eval` takes them. */
+/** Windows of a book, as `lutra eval --prose` takes them. */
 export async function windows(tokenizer: Tokenizer, name: 'alice29.txt' | 'lcet10.txt', count: number, size: number): Promise<number[][]> {
-  const tokens = tokenizer.encode(await book(name));
+  const tokens = tokenizer.encode(prose(await book(name)));
   return windowStarts(tokens.length, count, size).map((start) => tokens.slice(start, start + size));
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { argmax, Comparison, divergence, surprise, windowStarts } from '../../../lib/runtime/evaluate.js';
+import { argmax, Comparison, divergence, prose, surprise, windowStarts } from '../../../lib/runtime/evaluate.js';
 
 const softmax = (logits: number[]) => {
   const sum = logits.reduce((total, value) => total + Math.exp(value), 0);
@@ -37,6 +37,15 @@ describe('evaluate', () => {
     expect(comparison.perplexity).toBeCloseTo(expected, 10);
     expect(comparison.top1).toBe(0.5);
     expect(comparison.kl).toBeGreaterThan(0);
+  });
+
+  it('takes the running text out of a book', () => {
+    const paragraph = 'word '.repeat(40).trim();
+    const broken = paragraph.replaceAll(/((?:word ){10})/g, '$1\r\n   ');
+    expect(paragraph).toHaveLength(199);
+    expect(prose(`CHAPTER I\r\n\r\n  ${broken}s\r\n \r\nHeading\r\n\r\n${paragraph}\r\n\r\n${paragraph} end`)).toBe(
+      `${paragraph}s\n\n${paragraph} end`,
+    );
   });
 
   it('puts windows into the middle of equal segments', () => {
