@@ -1,5 +1,6 @@
 #include "libraries.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 
@@ -28,6 +29,17 @@ void Libraries::TearDown() {
   qualcomm_.reset();
 }
 
-bool Libraries::table() { return is_set("LUTRA_CONFORMANCE_TABLE"); }
+Libraries::Results Libraries::run(const GraphSpec& spec) {
+  Results results{host_->run(spec), std::nullopt};
+  if (qualcomm_ != nullptr) results.qualcomm = qualcomm_->run(spec);
+  return results;
+}
+
+void print_row(const std::string& name, const std::string& bound, Bound kind, const std::vector<Comparison>& comparisons, const std::string& remark) {
+  if (!is_set("LUTRA_CONFORMANCE_TABLE")) return;
+  std::string row = "| " + name + " | " + bound + " | ";
+  for (const Comparison& one : comparisons) row += describe(kind, one.figures) + " | ";
+  std::printf("%s%s |\n", row.c_str(), remark.c_str());
+}
 
 }  // namespace lutra::conformance

@@ -1,10 +1,14 @@
-// What all tests of the program share: the two libraries, and the table that is printed on demand.
+// What all tests of the program share: the two libraries, what is compared with what, and the table that is printed on demand.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
+#include "compare.h"
 #include "npu.h"
 
 namespace lutra::conformance {
@@ -16,15 +20,25 @@ class Libraries : public ::testing::Environment {
   void SetUp() override;
   void TearDown() override;
 
-  static const Npu& host() { return *host_; }
-  /// nullptr when Qualcomm's library is not there and need not be.
-  static const Npu* qualcomm() { return qualcomm_.get(); }
-  /// LUTRA_CONFORMANCE_TABLE=1: one row per case on standard output.
-  static bool table();
+  /// The outputs of a graph; `qualcomm` is absent when the library is not there and need not be.
+  struct Results {
+    std::vector<Bytes> host;
+    std::optional<std::vector<Bytes>> qualcomm;
+  };
+  static Results run(const GraphSpec& spec);
 
  private:
   static inline std::unique_ptr<Npu> host_;
   static inline std::unique_ptr<Npu> qualcomm_;
 };
+
+struct Comparison {
+  const char* who;
+  Figures figures;
+  bool with_qualcomm;
+};
+
+/// With LUTRA_CONFORMANCE_TABLE=1, one row of a Markdown table on standard output: name, bound, the figures of each comparison, a remark.
+void print_row(const std::string& name, const std::string& bound, Bound kind, const std::vector<Comparison>& comparisons, const std::string& remark);
 
 }  // namespace lutra::conformance

@@ -34,24 +34,20 @@ TEST_P(Segment, IsTheSameOnBothLibraries) {
   const GraphSpec spec = segment_graph(c, kSeed, Rounding::kStored);
   const GraphSpec unrounded = segment_graph(c, kSeed, Rounding::kNone);
   const std::vector<const Tensor*> outputs = spec.with_role(Role::kOutput);
-  const std::vector<Bytes> host = Libraries::host().run(spec);
-  const std::vector<Bytes> qualcomm = Libraries::qualcomm() == nullptr ? host : Libraries::qualcomm()->run(spec);
+  const auto [host, qualcomm] = Libraries::run(spec);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const Tensor& reference = *outputs[i];
     const double noise = quantization_noise(reference, *unrounded.with_role(Role::kOutput)[i]);
     const double bound = std::max(kFloatNmse, 2 * noise);
-    const struct {
-      const char* who;
-      Figures figures;
-    } comparisons[] = {{"host NPU against the reference", between(reference, host[i], reference.bytes, true)},
-                       {"Qualcomm against the reference", between(reference, qualcomm[i], reference.bytes, true)},
-                       {"host NPU against Qualcomm", between(reference, host[i], qualcomm[i], true)}};
-    if (Libraries::table()) {
-      std::printf("| segment %s, %s | NMSE <= %.1e (quantisation: %.1e) | %s | %s | %s | |\n", c.name.c_str(), reference.name.c_str(), bound, noise,
-                  describe(Bound::kFloat, comparisons[0].figures).c_str(), describe(Bound::kFloat, comparisons[1].figures).c_str(),
-                  describe(Bound::kFloat, comparisons[2].figures).c_str());
+    std::vector<Comparison> comparisons = {{"host NPU against the reference", between(reference, host[i], reference.bytes, true), false}};
+    if (qualcomm) {
+      comparisons.push_back({"Qualcomm against the reference", between(reference, (*qualcomm)[i], reference.bytes, true), true});
+      comparisons.push_back({"host NPU against Qualcomm", between(reference, host[i], (*qualcomm)[i], true), true});
     }
-    for (const auto& [who, figures] : comparisons) EXPECT_LE(figures.nmse, bound) << reference.name << ", " << who;
+    char text[64];
+    std::snprintf(text, sizeof text, "NMSE <= %.1e", bound);
+    print_row("segment " + c.name + ", " + reference.name, text, Bound::kFloat, comparisons, "");
+    for (const Comparison& one : comparisons) EXPECT_LE(one.figures.nmse, bound) << reference.name << ", " << one.who;
   }
 }
 
