@@ -10,7 +10,9 @@ import type { Tensor, TensorId } from './tensor.js';
  */
 export function eagerGraph(graph: Graph): Graph {
   const { config } = graph;
-  const tensors = graph.tensors.map((t): Tensor => (t.kind === 'internal' ? { ...t, ...nodeResult(t, config.chunk), kind: 'activation' } : t));
+  const tensors = graph.tensors.map(
+    (t): Tensor => (t.kind === 'internal' ? { ...t, ...nodeResult(t, config.chunk), kind: 'activation' } : t),
+  );
   const isWeight = (id: TensorId): boolean => tensors[id]?.kind === 'weight';
   const segments: Segment[] = [];
 

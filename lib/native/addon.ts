@@ -4,10 +4,7 @@
  */
 
 /** Which NPU library stands behind the segments; `none` plans have no segments. */
-export type NativeNpu =
-  | { kind: 'none' }
-  | { kind: 'host' }
-  | { kind: 'library'; path: string; soc?: number };
+export type NativeNpu = { kind: 'none' } | { kind: 'host' } | { kind: 'library'; path: string; soc?: number };
 
 /** What {@link NativeAddon.openEngine} needs. Paths are absolute. */
 export interface EngineOptions {

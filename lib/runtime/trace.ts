@@ -29,7 +29,9 @@ type Op = Step | Node;
 
 /** Ops of a program in order, those inside segments too. */
 function opsOf(graph: Graph, program: Program): Op[] {
-  return program.steps.flatMap((step): readonly Op[] => (step.op === 'segment' ? (graph.segments[step.attrs.segment]?.nodes ?? []) : [step]));
+  return program.steps.flatMap((step): readonly Op[] =>
+    step.op === 'segment' ? (graph.segments[step.attrs.segment]?.nodes ?? []) : [step],
+  );
 }
 
 /** A value without the rows past the prompt's end, which a tensor of fixed shape keeps. */
