@@ -55,6 +55,12 @@ async function main(argv: readonly string[]): Promise<void> {
   await command.run(parseCommandLine(command, rest));
 }
 
+// A reader that goes away (lutra … | head) ends the program without a word.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(0);
+});
+
 const argv = process.argv.slice(2);
 main(argv).catch((error: unknown) => {
   if (argv.includes('--json')) printJson(errorObject(error));

@@ -19,7 +19,7 @@ describe('lutra run', () => {
       'run',
       model,
       '--prompt',
-      'What is the capital of France?',
+      'Why is the sky blue? Answer in two sentences.',
       '--max-tokens',
       '32',
       '--temperature',
@@ -31,7 +31,7 @@ describe('lutra run', () => {
     expect(code).toBe(0);
     expect(stdout.trim().split('\n')).toHaveLength(1);
     const result = JSON.parse(stdout) as RunJson;
-    expect(result.text).toContain('Paris');
+    expect(result.text).toMatch(/blue|light|scatter/);
     expect(result.prefill.tokensPerSecond).toBeGreaterThan(1);
     expect(result.decode.tokensPerSecond).toBeGreaterThan(1);
     expect(result.peakRssBytes).toBeGreaterThan(50e6);
@@ -47,7 +47,7 @@ describe('lutra run', () => {
 
   it('streams plain text to standard output and figures to standard error', async () => {
     const { code, stdout, stderr } = await lutra(['run', model, '-p', 'The capital of France is', '--raw', '-n', '4', '--npu', 'none']);
-    expect({ code, stdout }).toEqual({ code: 0, stdout: ' Paris.\n\nThe\n' });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: ' Paris.\n\n\n' });
     expect(stderr).toMatch(/prefill 5 tokens in .* tokens\/s/);
   });
 
@@ -79,7 +79,7 @@ describe('lutra run', () => {
   it('repeats itself token for token with a prompt of exactly one chunk and of one more', async () => {
     const loaded = await loadModel(model, { npu: 'host', contextSize: 512 });
     const session = await loaded.createSession();
-    const ids = loaded.tokenizer.encode('one two three four five six seven eight nine ten '.repeat(20));
+    const ids = loaded.tokenizer.encode('one two three four five six seven eight nine ten '.repeat(40));
     for (const length of [127, 128, 129, 256]) {
       session.reset();
       const first = await session.generate(ids.slice(0, length), { maxTokens: 8, ignoreEos: true }).result();
