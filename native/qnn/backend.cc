@@ -59,34 +59,61 @@ void Backend::fail(ErrorCode code, std::string_view call, std::string_view subje
 // Qualcomm's runtime; the host NPU has the same backend id but no such state.
 constexpr const char* kHtpProvider = "HTP_QTI_AISW";
 
-Device::Device(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) : backend_(std::move(backend)), soc_(soc) {
+namespace {
+
+/// One custom entry for each part of a target, and the list that points at them.
+struct DeviceConfigs {
+  explicit DeviceConfigs(const DeviceTarget& target) {
+    if (target.soc) {
+      abi::HtpDeviceCustomConfig& soc = add(abi::HtpDeviceOption::kSoc);
+      soc.legacy_value = *target.soc;
+      soc.soc = *target.soc;
+    }
+    if (target.arch) add(abi::HtpDeviceOption::kArch).arch = {0, *target.arch};
+  }
+
+  abi::HtpDeviceCustomConfig& add(abi::HtpDeviceOption option) {
+    custom[count] = {};
+    custom[count].option = option;
+    configs[count].option = abi::DeviceOption::kCustom;
+    configs[count].pointer = &custom[count];
+    list[count] = &configs[count];
+    return custom[count++];
+  }
+
+  size_t count = 0;
+  abi::HtpDeviceCustomConfig custom[2] = {};
+  abi::DeviceConfig configs[2] = {};
+  const abi::DeviceConfig* list[3] = {};
+};
+
+}  // namespace
+
+Device::Device(std::shared_ptr<Backend> backend, const DeviceTarget& target) : backend_(std::move(backend)), target_(target) {
   const Api& functions = backend_->api();
   if (functions.device_create == nullptr || functions.device_free == nullptr) {
-    if (soc_) throw Error(ErrorCode::kUnsupported, "'" + backend_->library().info().source + "' has no devices, so no SoC can be chosen", "leave the SoC out");
+    if (target_.chosen()) throw Error(ErrorCode::kUnsupported, "'" + backend_->library().info().source + "' has no devices, so no SoC can be chosen", "leave the SoC out");
     return;
   }
   const LibraryInfo& info = backend_->library().info();
   if (info.provider == kHtpProvider) {
-    claim_ = std::make_unique<SocClaim>(reinterpret_cast<const void*>(functions.device_create), info.source, soc_);
+    claim_ = std::make_unique<SocClaim>(reinterpret_cast<const void*>(functions.device_create), info.source, target_);
   }
-  abi::HtpDeviceCustomConfig custom{};
-  custom.option = abi::HtpDeviceOption::kSoc;
-  custom.legacy_value = soc_.value_or(0);
-  custom.soc = soc_.value_or(0);
-  abi::DeviceConfig config{};
-  config.option = abi::DeviceOption::kCustom;
-  config.pointer = &custom;
-  const abi::DeviceConfig* list[] = {&config, nullptr};
+  DeviceConfigs configs(target_);
   abi::DeviceHandle handle = nullptr;
-  const abi::Status status = functions.device_create(backend_->log_handle(), soc_ ? list : nullptr, &handle);
+  const abi::Status status = functions.device_create(backend_->log_handle(), target_.chosen() ? configs.list : nullptr, &handle);
   // Backends that know no devices (the CPU one) say so; a null device then stands for their only one.
-  if (!soc_ && status_info(status).code == abi::kNotSupported) return;
-  if (status != 0) backend_->fail(ErrorCode::kQnnCall, "deviceCreate", soc_ ? "SoC " + std::to_string(*soc_) : "the default SoC", status);
+  if (!target_.chosen() && status_info(status).code == abi::kNotSupported) return;
+  if (status != 0) backend_->fail(ErrorCode::kQnnCall, "deviceCreate", to_string(target_), status);
   handle_ = own(handle, functions.device_free);
 }
 
+std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, const DeviceTarget& target) {
+  return std::shared_ptr<Device>(new Device(std::move(backend), target));
+}
+
 std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) {
-  return std::shared_ptr<Device>(new Device(std::move(backend), soc));
+  return create(std::move(backend), DeviceTarget{soc, std::nullopt});
 }
 
 namespace {

@@ -90,11 +90,14 @@ class Device : public std::enable_shared_from_this<Device> {
   /// x86-64 takes an old one that lacks many float ops. Throws Error: kQnnCall; kUnsupported when a SoC is asked of a library without devices; kBusy when the library
   /// serves another SoC in this process (see SocClaim).
   static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc = std::nullopt);
+  /// The same with the architecture of the DSP as well, or instead: 68, 69, 73, 75, 79, 81.
+  static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, const DeviceTarget& target);
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   const std::shared_ptr<Backend>& backend() const noexcept { return backend_; }
-  std::optional<uint32_t> soc() const noexcept { return soc_; }
+  std::optional<uint32_t> soc() const noexcept { return target_.soc; }
+  const DeviceTarget& target() const noexcept { return target_; }
   /// Null for a library that has no devices.
   abi::DeviceHandle handle() const noexcept { return handle_.get(); }
 
@@ -102,10 +105,10 @@ class Device : public std::enable_shared_from_this<Device> {
   std::optional<PowerVote> vote_burst() const;
 
  private:
-  Device(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc);
+  Device(std::shared_ptr<Backend> backend, const DeviceTarget& target);
 
   std::shared_ptr<Backend> backend_;
-  std::optional<uint32_t> soc_;
+  DeviceTarget target_;
   std::unique_ptr<SocClaim> claim_;
   Owned<abi::DeviceTag> handle_;
 };

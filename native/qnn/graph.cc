@@ -1,6 +1,7 @@
 #include "qnn/graph.h"
 
 #include <algorithm>
+#include <bit>
 #include <type_traits>
 #include <utility>
 
@@ -38,8 +39,12 @@ std::string describe_param(const abi::Param& param) {
   if (param.type == abi::ParamType::kTensor) {
     const abi::TensorV1& t = param.tensor.v1;
     const auto* values = static_cast<const uint32_t*>(t.client.data);
+    const auto word = [&t](uint32_t bits) {
+      if (t.dtype == abi::DataType::kFloat32) return std::to_string(std::bit_cast<float>(bits));
+      return t.dtype == abi::DataType::kInt32 ? std::to_string(static_cast<int32_t>(bits)) : std::to_string(bits);
+    };
     text += "{";
-    for (uint32_t i = 0; i < t.client.size / sizeof(uint32_t); ++i) text += (i == 0 ? "" : ", ") + std::to_string(values[i]);
+    for (uint32_t i = 0; i < t.client.size / sizeof(uint32_t); ++i) text += (i == 0 ? "" : ", ") + word(values[i]);
     return text + "}";
   }
   switch (param.scalar.dtype) {
@@ -69,6 +74,48 @@ abi::OpConfig make_op(const NodeDesc& desc, std::vector<abi::Param>& params, std
   op.output_count = static_cast<uint32_t>(outputs.size());
   op.outputs = outputs.data();
   return op;
+}
+
+std::string describe_node(const NodeDesc& desc, const std::string& graph, const std::vector<abi::Param>& params, const std::vector<abi::Tensor>& inputs,
+                          const std::vector<abi::Tensor>& outputs) {
+  std::string text = "node '" + desc.name + "' of graph '" + graph + "', " + desc.type + "(" + describe_list(inputs) + ") -> (" + describe_list(outputs) + ")";
+  for (size_t i = 0; i < params.size(); ++i) text.append(i == 0 ? " with " : ", ").append(describe_param(params[i]));
+  return text;
+}
+
+abi::Scalar scalar(const ParamDesc& desc) {
+  abi::Scalar out{};
+  std::visit(
+      [&out](const auto& value) {
+        using T = std::decay_t<decltype(value)>;
+        if constexpr (std::is_same_v<T, float>) {
+          out.dtype = abi::DataType::kFloat32;
+          out.f32 = value;
+        } else if constexpr (std::is_same_v<T, uint32_t>) {
+          out.dtype = abi::DataType::kUint32;
+          out.u32 = value;
+        } else if constexpr (std::is_same_v<T, int32_t>) {
+          out.dtype = abi::DataType::kInt32;
+          out.i32 = value;
+        } else if constexpr (std::is_same_v<T, bool>) {
+          out.dtype = abi::DataType::kBool8;
+          out.bool8 = value ? 1 : 0;
+        }
+      },
+      desc.value);
+  return out;
+}
+
+/// The interface's form of an input that is left out.
+abi::Tensor omitted_tensor() {
+  abi::Tensor tensor{};
+  tensor.version = 1;
+  tensor.v1.name = "";
+  tensor.v1.type = abi::TensorType::kNull;
+  tensor.v1.dtype = abi::DataType::kUndefined;
+  tensor.v1.quantize.definition = abi::QuantizeDefinition::kUndefined;
+  tensor.v1.quantize.encoding = abi::QuantizeEncoding::kUndefined;
+  return tensor;
 }
 
 /// The HTP's custom configurations and the list that points at them.
@@ -173,68 +220,39 @@ void GraphBuilder::require_open() const {
   if (!open_) throw Error(ErrorCode::kInvalidArgument, "graph '" + name_ + "' is finalized, or failed before: it takes no more tensors and nodes");
 }
 
-void GraphBuilder::create(TensorRecord& record) {
+TensorRef GraphBuilder::keep(std::unique_ptr<TensorRecord> record) {
+  if (names_.contains(record->name())) {
+    throw Error(ErrorCode::kInvalidArgument, "graph '" + name_ + "' has two tensors named '" + record->name() + "'");
+  }
   const Backend& backend = context_->backend();
   backend.take_errors();
-  const abi::Status status = backend.api().tensor_create_graph_tensor(handle_, &record.qnn());
-  if (status == 0) return;
-  open_ = false;
-  backend.fail(ErrorCode::kQnnCall, "tensorCreateGraphTensor", "tensor " + describe(record.qnn()) + " in graph '" + name_ + "'", status);
+  const abi::Status status = backend.api().tensor_create_graph_tensor(handle_, &record->qnn());
+  if (status != 0) {
+    open_ = false;
+    backend.fail(ErrorCode::kQnnCall, "tensorCreateGraphTensor", "tensor " + describe(record->qnn()) + " in graph '" + name_ + "'", status);
+  }
+  const auto index = static_cast<uint32_t>(tensors_.size());
+  names_.insert(record->name());
+  tensors_.push_back(std::move(record));
+  written_.push_back(false);
+  return {index};
 }
 
 TensorRef GraphBuilder::add(const TensorDesc& desc, abi::TensorType type) {
   require_open();
-  auto record = std::make_unique<TensorRecord>(desc, type);
-  if (!names_.insert(desc.name).second) {
-    throw Error(ErrorCode::kInvalidArgument, "graph '" + name_ + "' has two tensors named '" + desc.name + "'");
-  }
-  create(*record);
-  const auto index = static_cast<uint32_t>(tensors_.size());
-  tensors_.push_back(std::move(record));
-  if (type == abi::TensorType::kAppWrite) inputs_.push_back(index);
-  if (type == abi::TensorType::kAppRead) outputs_.push_back(index);
-  return {index};
+  const TensorRef ref = keep(std::make_unique<TensorRecord>(desc, type));
+  if (type == abi::TensorType::kAppWrite) inputs_.push_back(ref.index);
+  if (type == abi::TensorType::kAppRead) outputs_.push_back(ref.index);
+  return ref;
 }
 
-abi::Param GraphBuilder::param(const NodeDesc& node, const ParamDesc& desc) {
-  abi::Param out{};
-  out.name = desc.name.c_str();
-  if (const auto* tensor = std::get_if<TensorParam>(&desc.value)) {
-    param_values_.push_back(std::make_unique<const std::vector<uint32_t>>(tensor->values));
-    const TensorRef ref = constant({.name = node.name + "." + desc.name,
-                                    .dtype = abi::DataType::kUint32,
-                                    .dims = tensor->dims,
-                                    .encoding = Encoding::none(),
-                                    .data = std::as_bytes(std::span(*param_values_.back()))});
-    out.type = abi::ParamType::kTensor;
-    out.tensor = tensors_[ref.index]->qnn();
-    return out;
-  }
-  out.type = abi::ParamType::kScalar;
-  std::visit(
-      [&out](const auto& value) {
-        using T = std::decay_t<decltype(value)>;
-        if constexpr (std::is_same_v<T, float>) {
-          out.scalar.dtype = abi::DataType::kFloat32;
-          out.scalar.f32 = value;
-        } else if constexpr (std::is_same_v<T, uint32_t>) {
-          out.scalar.dtype = abi::DataType::kUint32;
-          out.scalar.u32 = value;
-        } else if constexpr (std::is_same_v<T, int32_t>) {
-          out.scalar.dtype = abi::DataType::kInt32;
-          out.scalar.i32 = value;
-        } else if constexpr (std::is_same_v<T, bool>) {
-          out.scalar.dtype = abi::DataType::kBool8;
-          out.scalar.bool8 = value ? 1 : 0;
-        }
-      },
-      desc.value);
-  return out;
-}
-
-std::vector<abi::Tensor> GraphBuilder::collect(const NodeDesc& node, const std::vector<TensorRef>& refs) const {
+std::vector<abi::Tensor> GraphBuilder::collect(const NodeDesc& node, const std::vector<TensorRef>& refs, bool may_omit) const {
   std::vector<abi::Tensor> out;
   for (const TensorRef ref : refs) {
+    if (may_omit && ref.index == TensorRef::omitted().index) {
+      out.push_back(omitted_tensor());
+      continue;
+    }
     if (ref.index >= tensors_.size()) {
       throw Error(ErrorCode::kInvalidArgument, "node '" + node.name + "' of graph '" + name_ + "' uses a tensor that the graph does not have");
     }
@@ -243,32 +261,103 @@ std::vector<abi::Tensor> GraphBuilder::collect(const NodeDesc& node, const std::
   return out;
 }
 
-void GraphBuilder::node(const NodeDesc& desc) {
-  require_open();
+GraphBuilder::Assembled GraphBuilder::assemble(const NodeDesc& desc) const {
   if (desc.name.empty()) throw Error(ErrorCode::kInvalidArgument, "a node of graph '" + name_ + "' has no name");
-  std::vector<abi::Tensor> inputs = collect(desc, desc.inputs);
-  std::vector<abi::Tensor> outputs = collect(desc, desc.outputs);
-  std::vector<abi::Param> params;
-  for (const ParamDesc& one : desc.params) params.push_back(param(desc, one));
-  const abi::OpConfig op = make_op(desc, params, inputs, outputs);
+  Assembled node{collect(desc, desc.inputs, true), collect(desc, desc.outputs, false), {}, {}};
+  for (const abi::Tensor& output : node.outputs) {
+    if (output.v1.type != abi::TensorType::kNative && output.v1.type != abi::TensorType::kAppRead) {
+      throw Error(ErrorCode::kInvalidArgument, "node '" + desc.name + "' of graph '" + name_ + "' writes '" + output.v1.name + "', which is a graph input or a constant");
+    }
+  }
+  for (const ParamDesc& one : desc.params) {
+    abi::Param param{};
+    param.name = one.name.c_str();
+    if (const auto* tensor = std::get_if<TensorParam>(&one.value)) {
+      const TensorDesc description{.name = desc.name + "." + one.name,
+                                   .dtype = tensor->dtype,
+                                   .dims = tensor->dims,
+                                   .encoding = Encoding::none(),
+                                   .data = std::as_bytes(std::span(tensor->values))};
+      node.param_tensors.push_back(std::make_unique<TensorRecord>(description, abi::TensorType::kStatic));
+      param.type = abi::ParamType::kTensor;
+      param.tensor = node.param_tensors.back()->qnn();
+    } else {
+      param.type = abi::ParamType::kScalar;
+      param.scalar = scalar(one);
+    }
+    node.params.push_back(param);
+  }
+  return node;
+}
 
+void GraphBuilder::ask(const NodeDesc& desc, Assembled& node) const {
   const Backend& backend = context_->backend();
   backend.take_errors();
-  const char* call = "backendValidateOpConfig";
-  abi::Status status = backend.api().backend_validate_op_config(backend.handle(), op);
-  if (status == 0) {
-    call = "graphAddNode";
-    status = backend.api().graph_add_node(handle_, op);
+  const abi::OpConfig op = make_op(desc, node.params, node.inputs, node.outputs);
+  const abi::Status status = backend.api().backend_validate_op_config(backend.handle(), op);
+  if (status != 0) backend.fail(ErrorCode::kQnnNode, "backendValidateOpConfig", describe_node(desc, name_, node.params, node.inputs, node.outputs), status);
+}
+
+void GraphBuilder::validate(const NodeDesc& desc) const {
+  require_open();
+  Assembled node = assemble(desc);
+  ask(desc, node);
+}
+
+void GraphBuilder::check_order(const NodeDesc& desc) const {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ErrorCode::kInvalidArgument, "node '" + desc.name + "' of graph '" + name_ + "' " + what);
+  };
+  if (node_names_.contains(desc.name)) refuse("has the name of another node");
+  for (const TensorRef ref : desc.inputs) {
+    if (ref.index == TensorRef::omitted().index) continue;
+    const abi::TensorType type = tensors_[ref.index]->qnn().v1.type;
+    const bool made_by_a_node = type == abi::TensorType::kNative || type == abi::TensorType::kAppRead;
+    if (made_by_a_node && !written_[ref.index]) refuse("reads '" + tensors_[ref.index]->name() + "', which no node before it writes");
   }
-  if (status == 0) return;
-  open_ = false;
-  std::string subject = "node '" + desc.name + "' of graph '" + name_ + "', " + desc.type + "(" + describe_list(inputs) + ") -> (" + describe_list(outputs) + ")";
-  for (size_t i = 0; i < params.size(); ++i) subject.append(i == 0 ? " with " : ", ").append(describe_param(params[i]));
-  backend.fail(ErrorCode::kQnnNode, call, subject, status);
+  for (size_t i = 0; i < desc.outputs.size(); ++i) {
+    const uint32_t index = desc.outputs[i].index;
+    const auto same = [index](const TensorRef& other) { return other.index == index; };
+    const auto here = desc.outputs.begin() + static_cast<std::ptrdiff_t>(i);
+    if (written_[index] || std::any_of(desc.outputs.begin(), here, same)) refuse("writes '" + tensors_[index]->name() + "', which is written already");
+  }
+}
+
+void GraphBuilder::create_params(const NodeDesc& desc, Assembled& node) {
+  size_t next = 0;
+  for (size_t i = 0; i < desc.params.size(); ++i) {
+    const auto* tensor = std::get_if<TensorParam>(&desc.params[i].value);
+    if (tensor == nullptr) continue;
+    std::unique_ptr<TensorRecord>& record = node.param_tensors[next++];
+    param_values_.push_back(std::make_unique<std::vector<uint32_t>>(tensor->values));
+    record->qnn().v1.client.data = param_values_.back()->data();
+    node.params[i].tensor = tensors_[keep(std::move(record)).index]->qnn();
+  }
+}
+
+void GraphBuilder::node(const NodeDesc& desc) {
+  require_open();
+  Assembled node = assemble(desc);
+  check_order(desc);
+  ask(desc, node);
+  create_params(desc, node);
+  const Backend& backend = context_->backend();
+  backend.take_errors();
+  const abi::Status status = backend.api().graph_add_node(handle_, make_op(desc, node.params, node.inputs, node.outputs));
+  if (status != 0) {
+    open_ = false;
+    backend.fail(ErrorCode::kQnnCall, "graphAddNode", describe_node(desc, name_, node.params, node.inputs, node.outputs), status);
+  }
+  node_names_.insert(desc.name);
+  for (const TensorRef ref : desc.outputs) written_[ref.index] = true;
 }
 
 Graph GraphBuilder::finalize(const Profile* profile) {
   require_open();
+  if (node_names_.empty()) throw Error(ErrorCode::kInvalidArgument, "graph '" + name_ + "' has no nodes");
+  for (const uint32_t output : outputs_) {
+    if (!written_[output]) throw Error(ErrorCode::kInvalidArgument, "no node of graph '" + name_ + "' writes its output '" + tensors_[output]->name() + "'");
+  }
   open_ = false;
   const Backend& backend = context_->backend();
   backend.take_errors();

@@ -20,12 +20,15 @@ namespace lutra::qnn {
 /// A tensor of a GraphBuilder.
 struct TensorRef {
   uint32_t index = UINT32_MAX;
+  /// Stands for an optional input that is left out although others follow it.
+  static constexpr TensorRef omitted() { return {UINT32_MAX - 1}; }
 };
 
-/// An op parameter that is a tensor of UINT32, as Conv2d's strides.
+/// An op parameter that is a tensor of 32-bit elements, as Conv2d's strides.
 struct TensorParam {
   std::vector<uint32_t> dims;
-  std::vector<uint32_t> values;  // row major
+  std::vector<uint32_t> values;  // row major; the bits of the elements
+  abi::DataType dtype = abi::DataType::kUint32;  // or kInt32, kFloat32
 };
 
 struct ParamDesc {
@@ -37,7 +40,7 @@ struct ParamDesc {
   static ParamDesc i32(std::string name, int32_t value) { return {std::move(name), value}; }
   static ParamDesc boolean(std::string name, bool value) { return {std::move(name), value}; }
   static ParamDesc tensor(std::string name, std::vector<uint32_t> dims, std::vector<uint32_t> values) {
-    return {std::move(name), TensorParam{std::move(dims), std::move(values)}};
+    return {std::move(name), TensorParam{std::move(dims), std::move(values), abi::DataType::kUint32}};
   }
 };
 
@@ -100,8 +103,8 @@ class Graph {
   std::vector<abi::Tensor> input_args_, output_args_;  // what the call takes, made once
 };
 
-/// Builds one graph. Tensors first, then nodes in an order in which every node comes after those that it reads from. After an exception
-/// the builder cannot go on, and the graph stays unfinished in its context.
+/// Builds one graph. Tensors first, then nodes in an order in which every node comes after those that it reads from. After an Error(kQnnCall) the builder cannot go
+/// on, and the graph stays unfinished in its context; what was refused with another code left the graph as it was.
 class GraphBuilder {
  public:
   /// `name` is unique in the context. Throws Error(kQnnCall).
@@ -115,18 +118,32 @@ class GraphBuilder {
   TensorRef internal(const TensorDesc& desc) { return add(desc, abi::TensorType::kNative); }
   TensorRef constant(const TensorDesc& desc) { return add(desc, abi::TensorType::kStatic); }
 
-  /// Asks the backend to validate the node, then adds it. Throws Error: kInvalidArgument, kQnnNode with the node, its op, the type, shape and encoding of each
+  /// Asks the backend whether it takes the node, and adds nothing. Throws Error: kInvalidArgument, kQnnNode with the node, its op, the type, shape and encoding of each
   /// tensor, the parameters, the code, its meaning and what the library logged about it.
+  void validate(const NodeDesc& desc) const;
+
+  /// Validates the node, then adds it. Throws as validate does; kInvalidArgument also for a name that is taken, for an input that no node has written so far and for an output
+  /// that is a graph input or a constant, or written already. kQnnCall when a valid node cannot be added.
   void node(const NodeDesc& desc);
 
-  /// Compiles the graph. `profile` may be nullptr. The builder is spent afterwards. Throws Error(kQnnCall).
+  /// Compiles the graph. `profile` may be nullptr. The builder is spent afterwards. Throws Error: kInvalidArgument (no node, or an output that no node writes), kQnnCall.
   Graph finalize(const Profile* profile = nullptr);
 
  private:
+  /// A node in the form that the library reads, with the tensors of its parameters, not yet created in the graph.
+  struct Assembled {
+    std::vector<abi::Tensor> inputs, outputs;
+    std::vector<abi::Param> params;
+    TensorList param_tensors;  // of the tensor parameters, in their order
+  };
+
   TensorRef add(const TensorDesc& desc, abi::TensorType type);
-  void create(TensorRecord& record);
-  abi::Param param(const NodeDesc& node, const ParamDesc& desc);
-  std::vector<abi::Tensor> collect(const NodeDesc& node, const std::vector<TensorRef>& refs) const;
+  TensorRef keep(std::unique_ptr<TensorRecord> record);
+  Assembled assemble(const NodeDesc& desc) const;
+  std::vector<abi::Tensor> collect(const NodeDesc& node, const std::vector<TensorRef>& refs, bool may_omit) const;
+  void ask(const NodeDesc& desc, Assembled& node) const;
+  void check_order(const NodeDesc& desc) const;
+  void create_params(const NodeDesc& desc, Assembled& node);
   void require_open() const;
 
   std::shared_ptr<const Context> context_;
@@ -135,9 +152,10 @@ class GraphBuilder {
   bool open_ = true;
   TensorList tensors_;
   std::vector<uint32_t> inputs_, outputs_;  // indices of tensors_
-  std::unordered_set<std::string> names_;
+  std::vector<bool> written_;               // by a node; as long as tensors_
+  std::unordered_set<std::string> names_, node_names_;
   /// Values of tensor parameters; like all constants they have to live until the graph is finalized.
-  std::vector<std::unique_ptr<const std::vector<uint32_t>>> param_values_;
+  std::vector<std::unique_ptr<std::vector<uint32_t>>> param_values_;
 };
 
 }  // namespace lutra::qnn

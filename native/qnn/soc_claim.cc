@@ -9,7 +9,7 @@ namespace lutra::qnn {
 namespace {
 
 struct Entry {
-  std::optional<uint32_t> soc;  // what the library was last told
+  DeviceTarget target;  // what the library was last told
   uint32_t live = 0;
 };
 
@@ -23,19 +23,24 @@ Registry& registry() {
   return all;
 }
 
-std::string text(std::optional<uint32_t> soc) { return soc ? "SoC " + std::to_string(*soc) : "the default SoC"; }
-
 }  // namespace
 
-SocClaim::SocClaim(const void* library, const std::string& source, std::optional<uint32_t> soc) : library_(library) {
+std::string to_string(const DeviceTarget& target) {
+  if (!target.chosen()) return "the default SoC";
+  std::string text = target.soc ? "SoC " + std::to_string(*target.soc) : "";
+  if (target.arch) text.append(text.empty() ? "" : ", ").append("architecture v").append(std::to_string(*target.arch));
+  return text;
+}
+
+SocClaim::SocClaim(const void* library, const std::string& source, const DeviceTarget& target) : library_(library) {
   const std::lock_guard lock(registry().mutex);
   Entry& entry = registry().entries[library];
-  const bool refused = soc != entry.soc && (entry.live > 0 || !soc);
+  const bool refused = target != entry.target && (entry.live > 0 || !target.chosen());
   if (refused) {
-    throw Error(ErrorCode::kBusy, "'" + source + "' is set to " + text(entry.soc) + " in this process and cannot serve " + text(soc) + " as well",
+    throw Error(ErrorCode::kBusy, "'" + source + "' is set to " + to_string(entry.target) + " in this process and cannot serve " + to_string(target) + " as well",
                 "use the same SoC, or another process");
   }
-  entry.soc = soc;
+  entry.target = target;
   ++entry.live;
 }
 

@@ -44,6 +44,12 @@ std::string describe_encoding(const abi::QuantizeParams& q) {
     case abi::QuantizeEncoding::kScaleOffset:
       return " scale " + number(q.scale_offset.scale) + " offset " + std::to_string(q.scale_offset.offset);
     case abi::QuantizeEncoding::kAxisScaleOffset: return " " + std::to_string(q.axis.count) + " scales on axis " + std::to_string(q.axis.axis);
+    case abi::QuantizeEncoding::kBwScaleOffset:
+      return " " + std::to_string(q.bw_scale_offset.bitwidth) + " bits scale " + number(q.bw_scale_offset.scale) + " offset " + std::to_string(q.bw_scale_offset.offset);
+    case abi::QuantizeEncoding::kBwAxisScaleOffset:
+      return " " + std::to_string(q.bw_axis.bitwidth) + " bits, " + std::to_string(q.bw_axis.count) + " scales on axis " + std::to_string(q.bw_axis.axis);
+    case abi::QuantizeEncoding::kBlockwiseExpansion:
+      return " " + std::to_string(q.blockwise_expansion->blocks_per_axis) + " blocks per index of axis " + std::to_string(q.blockwise_expansion->axis);
     default: return " encoding " + std::to_string(static_cast<int32_t>(q.encoding));
   }
 }
@@ -101,18 +107,7 @@ TensorRecord::TensorRecord(const TensorDesc& desc, abi::TensorType type) : name_
   set_encoding(desc.encoding);
 }
 
-void TensorRecord::set_encoding(const Encoding& encoding) {
-  abi::QuantizeParams& q = tensor_.v1.quantize;
-  q.definition = abi::QuantizeDefinition::kUndefined;
-  q.encoding = abi::QuantizeEncoding::kUndefined;
-  if (encoding.kind == Encoding::Kind::kNone) return;
-  q.definition = abi::QuantizeDefinition::kDefined;
-  if (encoding.kind == Encoding::Kind::kScaleOffset) {
-    if (!std::isfinite(encoding.scale)) bad(name_, "has a scale that is not finite");
-    q.encoding = abi::QuantizeEncoding::kScaleOffset;
-    q.scale_offset = {encoding.scale, encoding.offset};
-    return;
-  }
+void TensorRecord::check_axis(const Encoding& encoding) const {
   if (encoding.axis < 0 || static_cast<size_t>(encoding.axis) >= dims_.size()) {
     bad(name_, "has scales on axis " + std::to_string(encoding.axis) + " but only " + std::to_string(dims_.size()) + " dimensions");
   }
@@ -120,13 +115,57 @@ void TensorRecord::set_encoding(const Encoding& encoding) {
   if (encoding.scales.size() != length) {
     bad(name_, "needs " + std::to_string(length) + " scales on axis " + std::to_string(encoding.axis) + " but has " + std::to_string(encoding.scales.size()));
   }
-  scales_.reserve(length);
+  if (!encoding.offsets.empty() && encoding.offsets.size() != length) {
+    bad(name_, "needs " + std::to_string(length) + " offsets or none but has " + std::to_string(encoding.offsets.size()));
+  }
   for (const float scale : encoding.scales) {
     if (!std::isfinite(scale)) bad(name_, "has a scale that is not finite");
-    scales_.push_back({scale, 0});
   }
-  q.encoding = abi::QuantizeEncoding::kAxisScaleOffset;
-  q.axis = {encoding.axis, length, scales_.data()};
+}
+
+void TensorRecord::set_encoding(const Encoding& encoding) {
+  using Kind = Encoding::Kind;
+  abi::QuantizeParams& q = tensor_.v1.quantize;
+  q.definition = abi::QuantizeDefinition::kUndefined;
+  q.encoding = abi::QuantizeEncoding::kUndefined;
+  if (encoding.kind == Kind::kNone) return;
+  q.definition = abi::QuantizeDefinition::kDefined;
+  if (encoding.kind == Kind::kScaleOffset || encoding.kind == Kind::kBwScaleOffset) {
+    if (!std::isfinite(encoding.scale)) bad(name_, "has a scale that is not finite");
+    if (encoding.kind == Kind::kScaleOffset) {
+      q.encoding = abi::QuantizeEncoding::kScaleOffset;
+      q.scale_offset = {encoding.scale, encoding.offset};
+    } else {
+      q.encoding = abi::QuantizeEncoding::kBwScaleOffset;
+      q.bw_scale_offset = {encoding.bits, encoding.scale, encoding.offset};
+    }
+    return;
+  }
+  check_axis(encoding);
+  const auto length = static_cast<uint32_t>(encoding.scales.size());
+  axis_offsets_ = encoding.offsets;
+  axis_offsets_.resize(length);  // an explicit zero per scale: some releases read the list without a look whether it is there
+  if (encoding.kind == Kind::kBwAxis) {
+    axis_scales_ = encoding.scales;
+    q.encoding = abi::QuantizeEncoding::kBwAxisScaleOffset;
+    q.bw_axis = {encoding.bits, encoding.axis, length, axis_scales_.data(), axis_offsets_.data()};
+    return;
+  }
+  scales_.reserve(length);
+  for (uint32_t i = 0; i < length; ++i) scales_.push_back({encoding.scales[i], axis_offsets_[i]});
+  if (encoding.kind == Kind::kAxis) {
+    q.encoding = abi::QuantizeEncoding::kAxisScaleOffset;
+    q.axis = {encoding.axis, length, scales_.data()};
+    return;
+  }
+  const size_t block_count = size_t{length} * encoding.blocks;
+  if (encoding.blocks == 0 || encoding.block_scales.size() != block_count) {
+    bad(name_, "needs " + std::to_string(block_count) + " block scales, at least one per index of its axis, but has " + std::to_string(encoding.block_scales.size()));
+  }
+  block_scales_ = encoding.block_scales;
+  blockwise_ = {encoding.axis, scales_.data(), encoding.blocks, encoding.bits, 0, block_scales_.data()};
+  q.encoding = abi::QuantizeEncoding::kBlockwiseExpansion;
+  q.blockwise_expansion = &blockwise_;
 }
 
 }  // namespace lutra::qnn

@@ -12,14 +12,18 @@
 
 namespace lutra::qnn {
 
-/// How integers stand for reals: real = (q + offset) · scale, so that offset is minus the zero point. Per axis the offset is 0.
+/// How integers stand for reals: real = (q + offset) · scale, so that offset is minus the zero point.
 struct Encoding {
-  enum class Kind { kNone, kScaleOffset, kAxis };
+  enum class Kind { kNone, kScaleOffset, kAxis, kBwScaleOffset, kBwAxis, kBlockwise };
   Kind kind = Kind::kNone;
-  float scale = 0;
-  int32_t offset = 0;
-  int32_t axis = 0;           // the dimension that has one scale per index
-  std::vector<float> scales;  // as many as that dimension is long
+  float scale = 0;             // kScaleOffset, kBwScaleOffset
+  int32_t offset = 0;          // kScaleOffset, kBwScaleOffset
+  int32_t axis = 0;            // kAxis, kBwAxis, kBlockwise: the dimension that has one scale per index
+  std::vector<float> scales;   // as many as that dimension is long
+  std::vector<int32_t> offsets = {};  // kAxis, kBwAxis, kBlockwise: as many as scales, or none: 0
+  uint32_t bits = 0;           // kBw…: significant bits of the values, one per byte; kBlockwise: of the block scales
+  uint32_t blocks = 0;         // kBlockwise: blocks per index of the axis
+  std::vector<uint8_t> block_scales = {};  // kBlockwise: [scales][blocks], each at least 1; a value's scale is scale · block scale
 
   static Encoding none() { return {}; }
   static Encoding scale_offset(float scale, int32_t offset) { return {Kind::kScaleOffset, scale, offset, 0, {}}; }
@@ -60,10 +64,16 @@ class TensorRecord {
 
  private:
   void set_encoding(const Encoding& encoding);
+  void check_axis(const Encoding& encoding) const;
 
   std::string name_;
   std::vector<uint32_t> dims_;
+  // What the encoding points to; which of them depends on its kind.
   std::vector<abi::ScaleOffset> scales_;
+  std::vector<float> axis_scales_;
+  std::vector<int32_t> axis_offsets_;
+  std::vector<uint8_t> block_scales_;
+  abi::BlockwiseExpansion blockwise_{};
   size_t bytes_ = 0;
   abi::Tensor tensor_{};
 };
