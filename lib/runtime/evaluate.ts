@@ -33,19 +33,18 @@ export function prose(text: string): string {
     .join('\n\n');
 }
 
+function largest(values: Float32Array): number {
+  let max = Number.NEGATIVE_INFINITY;
+  for (const value of values) if (value > max) max = value;
+  return max;
+}
+
 /** Largest logit and ln Σ exp(logit − largest). */
 function normalizer(logits: Float32Array): { max: number; logSum: number } {
-  let max = Number.NEGATIVE_INFINITY;
-  for (const value of logits) if (value > max) max = value;
+  const max = largest(logits);
   let sum = 0;
   for (const value of logits) sum += Math.exp(value - max);
   return { max, logSum: Math.log(sum) };
-}
-
-/** −ln p(token), in nats. `logits`: [vocab]. */
-export function surprise(logits: Float32Array, token: number): number {
-  const { max, logSum } = normalizer(logits);
-  return logSum - ((logits[token] ?? Number.NEGATIVE_INFINITY) - max);
 }
 
 /** Index of the largest value; the first of equals. */
@@ -62,16 +61,33 @@ export function argmax(values: Float32Array): number {
   return best;
 }
 
-/** Σ p ln(p / q) of two softmax distributions over the same [vocab], in nats. */
-export function divergence(p: Float32Array, q: Float32Array): number {
-  const np = normalizer(p);
-  const nq = normalizer(q);
+/** Both distributions of one prediction over the same [vocab]. */
+export interface Contrast {
+  /** Σ p ln(p / q), p of the reference, in nats. */
+  divergence: number;
+  /** −ln of the probability of the token that followed, in nats. */
+  surprise: number;
+  referenceSurprise: number;
+}
+
+/** One prediction of a model beside the reference; one exp per logit of each. */
+export function contrast(logits: Float32Array, reference: Float32Array, next: number): Contrast {
+  const q = normalizer(logits);
+  const max = largest(reference);
+  let sum = 0;
   let weighted = 0;
-  for (let i = 0; i < p.length; i++) {
-    const a = p[i]! - np.max;
-    weighted += Math.exp(a) * (a - (q[i]! - nq.max));
+  for (let i = 0; i < reference.length; i++) {
+    const a = reference[i]! - max;
+    const weight = Math.exp(a);
+    sum += weight;
+    weighted += weight * (a - (logits[i]! - q.max));
   }
-  return weighted / Math.exp(np.logSum) - np.logSum + nq.logSum;
+  const logSum = Math.log(sum);
+  return {
+    divergence: weighted / sum - logSum + q.logSum,
+    surprise: q.logSum - (logits[next]! - q.max),
+    referenceSurprise: logSum - (reference[next]! - max),
+  };
 }
 
 /** Sums over predictions of one model against the float reference. */
@@ -84,11 +100,12 @@ export class Comparison {
 
   /** One prediction: logits of both and the token that followed. */
   add(logits: Float32Array, reference: Float32Array, next: number): void {
+    const { divergence, surprise, referenceSurprise } = contrast(logits, reference, next);
     this.predictions++;
-    this.#surprise += surprise(logits, next);
-    this.#referenceSurprise += surprise(reference, next);
+    this.#surprise += surprise;
+    this.#referenceSurprise += referenceSurprise;
+    this.#divergence += divergence;
     if (argmax(logits) === argmax(reference)) this.#agreed++;
-    if (logits !== reference) this.#divergence += divergence(reference, logits);
   }
 
   get perplexity(): number {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { argmax, Comparison, divergence, prose, surprise, windowStarts } from '../../../lib/runtime/evaluate.js';
+import { argmax, Comparison, contrast, prose, windowStarts } from '../../../lib/runtime/evaluate.js';
 
 const softmax = (logits: number[]) => {
   const sum = logits.reduce((total, value) => total + Math.exp(value), 0);
@@ -13,16 +13,18 @@ describe('evaluate', () => {
   it('measures surprise and divergence as their definitions say', () => {
     const p = softmax(a);
     const q = softmax(b);
-    expect(surprise(Float32Array.from(a), 2)).toBeCloseTo(-Math.log(p[2]!), 12);
-    const kl = p.reduce((sum, value, i) => sum + value * Math.log(value / q[i]!), 0);
+    const kl = q.reduce((sum, value, i) => sum + value * Math.log(value / p[i]!), 0);
     expect(kl).toBeGreaterThan(0.1);
-    expect(divergence(Float32Array.from(a), Float32Array.from(b))).toBeCloseTo(kl, 12);
-    expect(divergence(Float32Array.from(a), Float32Array.from(a))).toBeCloseTo(0, 12);
+    const found = contrast(Float32Array.from(a), Float32Array.from(b), 2);
+    expect(found.divergence).toBeCloseTo(kl, 12);
+    expect(found.surprise).toBeCloseTo(-Math.log(p[2]!), 12);
+    expect(found.referenceSurprise).toBeCloseTo(-Math.log(q[2]!), 12);
+    expect(contrast(Float32Array.from(a), Float32Array.from(a), 0).divergence).toBeCloseTo(0, 12);
   });
 
   it('stands large logits', () => {
-    expect(surprise(Float32Array.of(5000, 4990), 0)).toBeCloseTo(Math.log1p(Math.exp(-10)), 12);
-    expect(divergence(Float32Array.of(5000, 0), Float32Array.of(0, 5000))).toBeCloseTo(5000, 6);
+    expect(contrast(Float32Array.of(5000, 4990), Float32Array.of(0, 0), 0).surprise).toBeCloseTo(Math.log1p(Math.exp(-10)), 12);
+    expect(contrast(Float32Array.of(0, 5000), Float32Array.of(5000, 0), 0).divergence).toBeCloseTo(5000, 6);
   });
 
   it('takes the first of equal logits', () => {
