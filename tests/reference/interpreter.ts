@@ -25,7 +25,7 @@ export function quantizeS8({ shape, data }: Weight): W8 {
     const row = data.subarray(o * cols, (o + 1) * cols);
     const scale = row.reduce((m, v) => Math.max(m, Math.abs(v)), 0) / 127;
     scales[o] = scale;
-    return Float64Array.from(row, (v) => (scale === 0 ? 0 : roundEven(v / Math.fround(scale))));
+    return Float64Array.from(row, (v) => (scale === 0 ? 0 : roundEven(Math.fround(v / Math.fround(scale)))));
   });
   return { codes, scales };
 }
@@ -66,6 +66,8 @@ export class Interpreter {
   private readonly w8 = new Map<string, W8>();
   private tokens: readonly number[] = [];
   private position = 0;
+  /** Sees every value as it is made and returns what the next ops read: the value itself, or what another implementation made of the same inputs. */
+  onValue: (tensor: Tensor, rows: Rows, op: string) => Rows = (_, rows) => rows;
   /** Rows seen by each `observe` site. */
   readonly observed = new Map<number, Rows>();
   repairedInputs = 0;
@@ -85,7 +87,7 @@ export class Interpreter {
       throw new Error(`cannot run ${tokens.length} tokens through ${program}`);
     this.tokens = tokens;
     this.values.clear();
-    for (const step of found.steps) this.set(step.outputs, this.step(step));
+    for (const step of found.steps) this.set(step.op, step.outputs, this.step(step));
     this.position += tokens.length;
     return this.rows(found.logits);
   }
@@ -139,9 +141,10 @@ export class Interpreter {
     return x.map((row) => row.map((v) => clamp(quantum(v, e), e)));
   }
 
-  private set(ids: readonly TensorId[], values: readonly Rows[]): void {
+  private set(op: string, ids: readonly TensorId[], values: readonly Rows[]): void {
+    if (op === 'segment') return; // its nodes have set them
     ids.forEach((id, i) => {
-      this.values.set(id, values[i] ?? []);
+      this.values.set(id, this.onValue(this.tensor(id), values[i] ?? [], op));
     });
   }
 
@@ -151,7 +154,7 @@ export class Interpreter {
     const x = (): Rows => this.rows(inputs[0]);
     switch (step.op) {
       case 'segment':
-        for (const node of this.graph.segments[step.attrs.segment]?.nodes ?? []) this.set(node.outputs, [this.node(node)]);
+        for (const node of this.graph.segments[step.attrs.segment]?.nodes ?? []) this.set(node.op, node.outputs, [this.node(node)]);
         return outputs.map((id) => this.rows(id));
       case 'embed': {
         const { shape, data } = this.weight(inputs[0]);
@@ -225,12 +228,16 @@ export class Interpreter {
     const yq = yqId === undefined ? null : this.rows(yqId);
     const ye = yqId === undefined ? null : encodingOf(this.tensor(yqId));
     return this.rows(inputs[0]).map((row, t) => {
+      // An element that clips counts with its own value, any other with that of its code.
+      const whole = row.map((v) => {
+        const q = quantum(v, e);
+        return q === clamp(q, e) ? real(q, e) : v;
+      });
       const residual = row.map((v) => {
         const q = quantum(v, e);
         if (q !== clamp(q, e)) this.repairedInputs++;
-        return (q - clamp(q, e)) * e.scale;
+        return q === clamp(q, e) ? 0 : v - real(clamp(q, e), e);
       });
-      const whole = row.map((v) => real(quantum(v, e), e));
       return Float64Array.from(w.codes, (codes, o) => {
         const product = (x: Float64Array): number =>
           codes.reduce((s, c, k) => s + c * (x[k] ?? Number.NaN), 0) * (w.scales[o] ?? Number.NaN);
