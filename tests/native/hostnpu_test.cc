@@ -325,124 +325,137 @@ TEST_P(HostNpu, GatherAlongEveryAxis) {
 /// exercises joined stages, shared memory and aliases.
 class RandomGraphs : public HostNpu {
  protected:
-  /// Adds a random graph's nodes to `graph`; the same seed gives the same graph. Returns the index of the last tensor.
-  size_t build(TestGraph& graph, uint32_t seed, bool all_readable, std::vector<std::function<void(std::deque<TestTensor>&)>>* checks) {
+  using Check = std::function<void(std::deque<TestTensor>&)>;
+  struct Build {
+    TestGraph& graph;
+    TensorType inner;  // of tensors between nodes
+    std::vector<Check> checks{};
+    std::vector<size_t> live{};  // tensors to go on from
+    std::string name{};          // of the node under way
+
+    size_t add(TestTensor t) {
+      graph.add(std::move(t));
+      return graph.tensors.size() - 1;
+    }
+    TestTensor& at(size_t i) { return graph.tensors[i]; }
+    void done(size_t y, Check check) {
+      live.push_back(y);
+      checks.push_back(std::move(check));
+    }
+  };
+
+  void linear(Build& b, size_t ix) {
+    const TestTensor& x = b.at(ix);
+    const uint32_t depth = x.dims.back(), outputs = 1 + below(100);
+    const size_t iw = b.add(weight(b.name + "w", outputs, depth, false, below(2) == 0));
+    const size_t iy = b.add(tensor(b.name, b.inner, x.dtype, {static_cast<uint32_t>(x.elements() / depth), outputs}, 0.35f * std::sqrt(static_cast<float>(depth))));
+    b.graph.node("FullyConnected", {&b.at(ix), &b.at(iw)}, b.at(iy));
+    b.done(iy, [=](std::deque<TestTensor>& t) { check_linear(t[ix], t[iw], nullptr, t[iy], false); });
+  }
+
+  void convert(Build& b, size_t ix) {
+    const DataType types[] = {kU8, kS8, kU16, kF16}, from = b.at(ix).dtype;
+    DataType to = types[below(4)];
+    if (to == from) to = is_code(from) ? kF16 : kU8;
+    const size_t iy = b.add(tensor(b.name, b.inner, to, b.at(ix).dims, 5.0f));
+    b.graph.node(!is_code(from) ? "Quantize" : is_code(to) ? "Convert" : "Dequantize", {&b.at(ix)}, b.at(iy));
+    b.done(iy, [=](std::deque<TestTensor>& t) { check_map({&t[ix]}, t[iy], [](const auto& v) { return v[0]; }); });
+  }
+
+  /// To another rank, or twice as many rows of half the length.
+  void reshape(Build& b, size_t ix) {
+    const TestTensor& x = b.at(ix);
+    const auto all = static_cast<uint32_t>(x.elements());
+    const uint32_t columns = x.dims.back() % 2 == 0 && below(2) == 0 ? x.dims.back() / 2 : x.dims.back();
+    std::vector<uint32_t> dims = {all / columns, columns};
+    if (below(2) == 0) dims.insert(dims.begin(), 1);
+    TestTensor made = tensor(b.name, b.inner, x.dtype, dims);
+    made.scales = x.scales;
+    const size_t iy = b.add(std::move(made));
+    b.graph.node("Reshape", {&b.at(ix)}, b.at(iy));
+    b.done(iy, [=](std::deque<TestTensor>& t) { EXPECT_EQ(t[ix].data, t[iy].data); });
+  }
+
+  void with_row(Build& b, size_t ix) {
+    const TestTensor& x = b.at(ix);
+    TestTensor row = tensor(b.name + "c", kStatic, x.dtype, below(2) == 0 ? std::vector<uint32_t>{x.dims.back()} : std::vector<uint32_t>{1, x.dims.back()}, 2.0f);
+    randomize(row, 0.5f);
+    const bool adds = below(2) == 0;
+    const size_t ic = b.add(std::move(row)), iy = b.add(tensor(b.name, b.inner, b.at(ix).dtype, b.at(ix).dims, 5.0f));
+    b.graph.node(adds ? "ElementWiseAdd" : "ElementWiseMultiply", {&b.at(ix), &b.at(ic)}, b.at(iy));
+    b.done(iy, [=](std::deque<TestTensor>& t) { check_map({&t[ix], &t[ic]}, t[iy], [adds](const auto& v) { return adds ? v[0] + v[1] : v[0] * v[1]; }); });
+  }
+
+  void norm(Build& b, size_t ix) {
+    const std::vector<uint32_t> dims = b.at(ix).dims;
+    TestTensor gain = tensor(b.name + "g", kStatic, kF16, {dims.back()}), beta = tensor(b.name + "b", kStatic, kF16, {dims.back()});
+    randomize(gain, 0.3f);
+    randomize(beta, 0.1f);
+    const bool has_beta = below(2) == 0;
+    const size_t ig = b.add(std::move(gain)), ib = b.add(std::move(beta)), iy = b.add(tensor(b.name, b.inner, kF16, dims));
+    std::vector<TestTensor*> inputs = {&b.at(ix), &b.at(ig)};
+    if (has_beta) inputs.push_back(&b.at(ib));
+    b.graph.node("RmsNorm", inputs, b.at(iy), {TestGraph::float_param("epsilon", 1e-3f), b.graph.words("axes", {1}, {static_cast<uint32_t>(dims.size() - 1)})});
+    b.done(iy, [=](std::deque<TestTensor>& t) { check_norm(t[ix], t[ig], has_beta ? &t[ib] : nullptr, t[iy], static_cast<double>(1e-3f)); });
+  }
+
+  /// x · sigmoid(x) or x · relu(x).
+  void gate(Build& b, size_t ix) {
+    const size_t is = b.add(tensor(b.name + "s", b.inner, kF16, b.at(ix).dims)), iy = b.add(tensor(b.name, b.inner, kF16, b.at(ix).dims));
+    const bool relu = below(3) == 0;
+    b.graph.node(relu ? "Relu" : "Sigmoid", {&b.at(ix)}, b.at(is));
+    b.graph.node("ElementWiseMultiply", {&b.at(is), &b.at(ix)}, b.at(iy));
+    b.done(iy, [=](std::deque<TestTensor>& t) {
+      check_map({&t[ix]}, t[is], [relu](const auto& v) { return relu ? std::max(0.0, v[0]) : 1.0 / (1.0 + std::exp(-v[0])); });
+      check_map({&t[ix], &t[is]}, t[iy], [](const auto& v) { return v[0] * v[1]; });
+    });
+  }
+
+  /// The sum with an earlier tensor of the same shape and type, or with itself.
+  void sum(Build& b, size_t ix) {
+    size_t other = ix;
+    for (size_t i : b.live) {
+      if (b.at(i).dims == b.at(ix).dims && b.at(i).dtype == b.at(ix).dtype) other = i;
+      if (other != ix && below(2) == 0) break;
+    }
+    const size_t iy = b.add(tensor(b.name, b.inner, kF16, b.at(ix).dims));
+    b.graph.node("ElementWiseAdd", {&b.at(ix), &b.at(other)}, b.at(iy));
+    b.done(iy, [=](std::deque<TestTensor>& t) { check_map({&t[ix], &t[other]}, t[iy], [](const auto& v) { return v[0] + v[1]; }); });
+  }
+
+  /// Adds a random graph's nodes to `graph`; the same seed gives the same graph.
+  std::vector<Check> build(TestGraph& graph, uint32_t seed, bool all_readable) {
     random.seed(seed);
+    Build b{graph, all_readable ? kAppRead : kNative};
     const uint32_t rows = 1 + below(40), width = 8 * (1 + below(12));
-    const TensorType inner = all_readable ? kAppRead : kNative;
-    std::vector<size_t> live;  // tensors of [rows, columns], any type
-    const auto index_of = [&](const TestTensor& t) { return static_cast<size_t>(std::find_if(graph.tensors.begin(), graph.tensors.end(), [&](const TestTensor& o) { return &o == &t; }) - graph.tensors.begin()); };
-    const auto add = [&](TestTensor t) -> TestTensor& { return graph.add(std::move(t)); };
-    TestTensor& x0 = add(tensor("x0", kAppWrite, kF16, {rows, width}));
-    randomize(x0);
-    TestTensor& x1 = add(tensor("x1", kAppWrite, kF16, {rows, width}));
-    randomize(x1);
-    live = {index_of(x0), index_of(x1)};
+    for (const char* name : {"x0", "x1"}) {
+      b.live.push_back(b.add(tensor(name, kAppWrite, kF16, {rows, width})));
+      randomize(b.at(b.live.back()));
+    }
     const uint32_t count = 6 + below(14);
     for (uint32_t n = 0; n < count; ++n) {
-      TestTensor& x = graph.tensors[live[live.size() - 1 - below(static_cast<uint32_t>(std::min<size_t>(live.size(), 3)))]];
-      const size_t ix = index_of(x);
-      const std::string name = "t" + std::to_string(n);
-      const bool code = is_code(x.dtype);
-      switch (below(code ? 5 : 8)) {
+      b.name = "t" + std::to_string(n);
+      const size_t ix = b.live[b.live.size() - 1 - below(static_cast<uint32_t>(std::min<size_t>(b.live.size(), 3)))];
+      switch (below(is_code(b.at(ix).dtype) ? 5 : 8)) {
         case 0:
-        case 1: {  // linear
-          const uint32_t depth = x.dims.back(), outputs = 1 + below(100);
-          const size_t iw = index_of(add(weight(name + "w", outputs, depth, false, below(2) == 0)));
-          const float spread = 0.35f * std::sqrt(static_cast<float>(depth));
-          const size_t iy = index_of(add(tensor(name, inner, x.dtype, {static_cast<uint32_t>(x.elements() / depth), outputs}, spread)));
-          graph.node("FullyConnected", {&graph.tensors[ix], &graph.tensors[iw]}, graph.tensors[iy]);
-          live.push_back(iy);
-          if (checks != nullptr) checks->push_back([=](std::deque<TestTensor>& t) { check_linear(t[ix], t[iw], nullptr, t[iy], false); });
-          break;
-        }
-        case 2: {  // to another type
-          const DataType types[] = {kU8, kS8, kU16, kF16};
-          DataType to = types[below(4)];
-          if (to == x.dtype) to = code ? kF16 : kU8;
-          const size_t iy = index_of(add(tensor(name, inner, to, x.dims, 5.0f)));
-          graph.node(!code ? "Quantize" : is_code(to) ? "Convert" : "Dequantize", {&graph.tensors[ix]}, graph.tensors[iy]);
-          live.push_back(iy);
-          if (checks != nullptr) checks->push_back([=](std::deque<TestTensor>& t) { check_map({&t[ix]}, t[iy], [](const auto& v) { return v[0]; }); });
-          break;
-        }
-        case 3: {  // reshape: another rank, or twice as many rows of half the length
-          const auto all = static_cast<uint32_t>(x.elements());
-          const uint32_t columns = x.dims.back() % 2 == 0 && below(2) == 0 ? x.dims.back() / 2 : x.dims.back();
-          std::vector<uint32_t> dims = {all / columns, columns};
-          if (below(2) == 0) dims.insert(dims.begin(), 1);
-          TestTensor made = tensor(name, inner, x.dtype, dims);
-          made.scales = x.scales;
-          const size_t iy = index_of(add(std::move(made)));
-          graph.node("Reshape", {&graph.tensors[ix]}, graph.tensors[iy]);
-          live.push_back(iy);
-          if (checks != nullptr) checks->push_back([=](std::deque<TestTensor>& t) { EXPECT_EQ(t[ix].data, t[iy].data); });
-          break;
-        }
-        case 4: {  // with a constant row
-          TestTensor row = tensor(name + "c", kStatic, x.dtype, below(2) == 0 ? std::vector<uint32_t>{x.dims.back()} : std::vector<uint32_t>{1, x.dims.back()}, 2.0f);
-          randomize(row, 0.5f);
-          const bool add_it = below(2) == 0;
-          const size_t ic = index_of(add(std::move(row)));
-          const size_t iy = index_of(add(tensor(name, inner, x.dtype, x.dims, 5.0f)));
-          graph.node(add_it ? "ElementWiseAdd" : "ElementWiseMultiply", {&graph.tensors[ix], &graph.tensors[ic]}, graph.tensors[iy]);
-          live.push_back(iy);
-          if (checks != nullptr) {
-            checks->push_back([=](std::deque<TestTensor>& t) { check_map({&t[ix], &t[ic]}, t[iy], [add_it](const auto& v) { return add_it ? v[0] + v[1] : v[0] * v[1]; }); });
-          }
-          break;
-        }
-        case 5: {  // norm
-          TestTensor gain = tensor(name + "g", kStatic, x.dtype, {x.dims.back()});
-          randomize(gain, 0.3f);
-          TestTensor beta = tensor(name + "b", kStatic, x.dtype, {x.dims.back()});
-          randomize(beta, 0.1f);
-          const bool has_beta = below(2) == 0;
-          const size_t ig = index_of(add(std::move(gain))), ib = index_of(add(std::move(beta))), iy = index_of(add(tensor(name, inner, x.dtype, x.dims)));
-          std::vector<TestTensor*> inputs = {&graph.tensors[ix], &graph.tensors[ig]};
-          if (has_beta) inputs.push_back(&graph.tensors[ib]);
-          graph.node("RmsNorm", inputs, graph.tensors[iy],
-                     {TestGraph::float_param("epsilon", 1e-3f), graph.words("axes", {1}, {static_cast<uint32_t>(graph.tensors[ix].dims.size() - 1)})});
-          live.push_back(iy);
-          if (checks != nullptr) checks->push_back([=](std::deque<TestTensor>& t) { check_norm(t[ix], t[ig], has_beta ? &t[ib] : nullptr, t[iy], static_cast<double>(1e-3f)); });
-          break;
-        }
-        case 6: {  // x · sigmoid(x), relu
-          const size_t is = index_of(add(tensor(name + "s", inner, x.dtype, x.dims))), iy = index_of(add(tensor(name, inner, x.dtype, x.dims)));
-          const bool relu = below(3) == 0;
-          graph.node(relu ? "Relu" : "Sigmoid", {&graph.tensors[ix]}, graph.tensors[is]);
-          graph.node("ElementWiseMultiply", {&graph.tensors[is], &graph.tensors[ix]}, graph.tensors[iy]);
-          live.push_back(iy);
-          if (checks != nullptr) {
-            checks->push_back([=](std::deque<TestTensor>& t) {
-              check_map({&t[ix]}, t[is], [relu](const auto& v) { return relu ? std::max(0.0, v[0]) : 1.0 / (1.0 + std::exp(-v[0])); });
-              check_map({&t[ix], &t[is]}, t[iy], [](const auto& v) { return v[0] * v[1]; });
-            });
-          }
-          break;
-        }
-        default: {  // with an earlier one of the same shape and type
-          size_t other = ix;
-          for (size_t i : live) {
-            if (graph.tensors[i].dims == x.dims && graph.tensors[i].dtype == x.dtype) other = i;
-            if (other != ix && below(2) == 0) break;
-          }
-          const size_t iy = index_of(add(tensor(name, inner, x.dtype, x.dims)));
-          graph.node("ElementWiseAdd", {&graph.tensors[ix], &graph.tensors[other]}, graph.tensors[iy]);
-          live.push_back(iy);
-          if (checks != nullptr) checks->push_back([=](std::deque<TestTensor>& t) { check_map({&t[ix], &t[other]}, t[iy], [](const auto& v) { return v[0] + v[1]; }); });
-        }
+        case 1: linear(b, ix); break;
+        case 2: convert(b, ix); break;
+        case 3: reshape(b, ix); break;
+        case 4: with_row(b, ix); break;
+        case 5: norm(b, ix); break;
+        case 6: gate(b, ix); break;
+        default: sum(b, ix);
       }
     }
     // Copies of the last two, so that something is an output in either form.
     for (size_t k = 0; k < 2; ++k) {
-      const size_t ix = live[live.size() - 1 - k];
-      TestTensor made = tensor("out" + std::to_string(k), kAppRead, graph.tensors[ix].dtype, graph.tensors[ix].dims);
-      made.scales = graph.tensors[ix].scales;
-      const size_t iy = index_of(add(std::move(made)));
-      graph.node("Reshape", {&graph.tensors[ix]}, graph.tensors[iy]);
+      const size_t ix = b.live[b.live.size() - 1 - k];
+      TestTensor made = tensor("out" + std::to_string(k), kAppRead, b.at(ix).dtype, b.at(ix).dims);
+      made.scales = b.at(ix).scales;
+      const size_t iy = b.add(std::move(made));
+      b.graph.node("Reshape", {&b.at(ix)}, b.at(iy));
     }
-    return graph.tensors.size();
+    return std::move(b.checks);
   }
 };
 
@@ -452,10 +465,9 @@ TEST_P(RandomGraphs, EveryNodeAndTheWhole) {
   for (uint32_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     TestGraph open(session, "open" + std::to_string(seed)), closed(session, "closed" + std::to_string(seed));
-    std::vector<std::function<void(std::deque<TestTensor>&)>> checks;
-    build(open, seed, true, &checks);
+    const std::vector<Check> checks = build(open, seed, true);
     ASSERT_EQ(open.finalize(), 0u) << Session::lines().back();
-    build(closed, seed, false, nullptr);
+    build(closed, seed, false);
     ASSERT_EQ(closed.finalize(), 0u) << Session::lines().back();
     ASSERT_EQ(closed.execute(), 0u) << Session::lines().back();
     ASSERT_EQ(open.execute(), 0u) << Session::lines().back();
