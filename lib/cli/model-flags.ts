@@ -16,6 +16,7 @@ export const modelFlags = {
   context: { value: 'N', help: 'tokens that the context holds' },
   cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },
   'no-cache': { help: 'do not keep compiled graphs' },
+  profile: { help: 'time every CPU step (timings of --json)' },
   verbose: { short: 'v', help: 'show the log of the NPU library' },
 } as const satisfies Flags;
 
@@ -38,6 +39,7 @@ export function loadOptions(args: Arguments): LoadOptions {
   return {
     ...(npu === undefined ? {} : { npu }),
     reference: args.flag('reference'),
+    profile: args.flag('profile'),
     ...optional('threads', args.integer('threads', 1)),
     ...optional('contextSize', args.integer('context', 1)),
     ...optional('cache', cache),

@@ -29,6 +29,8 @@ export interface LoadOptions {
   contextSize?: number;
   /** Where compiled graphs of a QNN library are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
   cache?: string | boolean;
+  /** Time every CPU step: fills `cpuMs` of the timings. */
+  profile?: boolean;
   /** Log lines of the NPU library; level 1 (error) to 5 (debug). */
   onLog?: (level: number, line: string) => void;
   logLevel?: number;
@@ -47,6 +49,7 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
   contextSize: integer(1),
   cache: (value) =>
     typeof value === 'boolean' || (typeof value === 'string' && value.length > 0) ? undefined : 'a directory, true or false',
+  profile: boolean,
   onLog: callable,
   logLevel: integer(1, 5),
   eager: boolean,
@@ -186,6 +189,7 @@ export class Model {
       files,
       npu,
       threads,
+      ...(options.profile ? { profile: true } : {}),
       ...(contextCache ? { contextCache } : {}),
       ...(options.onLog ? { onLog: options.onLog } : {}),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),

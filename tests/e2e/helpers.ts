@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { EngineTimings } from '../../lib/native/addon.js';
 import { prose, windowStarts } from '../../lib/runtime/evaluate.js';
 import type { Tokenizer } from '../../lib/runtime/tokenizer.js';
 import { writeF32Gguf } from '../oracle/f32-gguf.js';
@@ -102,10 +103,7 @@ export interface RunJson {
   placement: { npu: string | null; segments: { where: string; graphs: number; nodes: number }[]; context: string };
   peakRssBytes: number;
   backend: { name: string; buildId: string; apiVersion: string } | null;
-  timings: Record<
-    'prefill' | 'decode',
-    { npuMs: number; cpuMs: number; shadowMs: number; graphCalls: number; decodeTokens: number; prefillMs: number; decodeMs: number }
-  >;
+  timings: Record<'prefill' | 'decode', EngineTimings>;
   loadMs: { map: number; plan: number; graphs: number };
   bytes: { weights: number; activations: number; kvCache: number };
 }
