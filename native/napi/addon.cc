@@ -6,6 +6,7 @@
 #include "kernels/linear/linear.h"
 #include "napi/arguments.h"
 #include "napi/engine_object.h"
+#include "napi/qnn_api.h"
 #include "napi/weights.h"
 #include "plan/plan.h"
 
@@ -80,6 +81,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("quantizeS8", quantize_s8);
   add("cpuInfo", cpu_info);
   add("peakRss", peak_rss);
+  add_qnn(env, exports);
   return exports;
 }
 
