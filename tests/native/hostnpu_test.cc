@@ -211,24 +211,18 @@ TEST_P(HostNpu, DynamicWeightsAndHigherRanks) {
   for (DataType type : {kU8, kU16, kF16}) {
     TestGraph graph(session, "g" + std::to_string(static_cast<int>(type)));
     TestTensor& x = graph.add(tensor("x", kAppWrite, type, {2, 5, 36}));
-    TestTensor& w = graph.add(tensor("w", kAppWrite, kS8, {70, 36}));
-    w.scales = {{0.004f, 0}};
-    w.fill_struct();
-    TestTensor fresh = w;  // the encoding above came after creation: make another that has it
-    fresh.name = "w2";
-    fresh.fill_struct();
-    TestTensor& w2 = graph.add(std::move(fresh));
+    TestTensor dynamic = tensor("w", kAppWrite, kS8, {70, 36});
+    dynamic.scales = {{0.004f, 0}};
+    TestTensor& w = graph.add(std::move(dynamic));
     randomize(x);
-    for (TestTensor* one : {&w, &w2}) {
-      for (std::byte& b : one->data) b = static_cast<std::byte>(below(256));
-    }
+    for (std::byte& b : w.data) b = static_cast<std::byte>(below(256));
     TestTensor& y = graph.add(tensor("y", kAppRead, type, {10, 70}, 3.0f));
-    graph.node("FullyConnected", {&x, &w2}, y);
+    graph.node("FullyConnected", {&x, &w}, y);
     ASSERT_EQ(graph.finalize(), 0u) << Session::lines().back();
     for (int round = 0; round < 2; ++round) {
       ASSERT_EQ(graph.execute(), 0u) << Session::lines().back();
-      check_linear(x, w2, nullptr, y, false);
-      for (std::byte& b : w2.data) b = static_cast<std::byte>(below(256));
+      check_linear(x, w, nullptr, y, false);
+      for (std::byte& b : w.data) b = static_cast<std::byte>(below(256));
     }
   }
 }
