@@ -7,10 +7,10 @@ import { Comparison } from '../../lib/runtime/evaluate.js';
 import { loadModel } from '../../lib/runtime/model.js';
 import { lutraJson, modelDirectory, qnnLibrary, type RunJson, row, SOC, windows } from './helpers.js';
 
-const QUESTION = `A friend of mine wants to plant a small garden behind her house. The soil is heavy clay, it rains a lot in spring, and the
-summers are dry and hot. She has about two hours a week for it and would like to eat what she grows. She has never grown anything before and
-does not want to spend much money at first. Which three vegetables should she start with, and what should she do with the soil before she
-plants them? Answer in a few short sentences, please.`;
+/** 90 tokens or more with the template, and still one chunk: a chunk takes the emulator 15 seconds. */
+const QUESTION = `A friend of mine wants to plant a small garden behind her house. The soil is heavy clay, it rains a lot in spring, and the summers
+are dry. She has about two hours a week for it and would like to eat what she grows. Which three vegetables should she start with? Answer in a few
+short sentences, please.`;
 
 let directory: string;
 beforeAll(async () => {
@@ -49,6 +49,7 @@ describe("Qualcomm's runtime, SoC 57", () => {
   it('answers a chat prompt, and the second start loads the compiled graphs and says the same', async () => {
     const first = await answer();
     expect(first.prefill.tokens).toBeGreaterThanOrEqual(90);
+    expect(first.prefill.tokens).toBeLessThanOrEqual(128);
     expect(first.backend?.name).toMatch(/HTP/i);
     expect(first.placement.context).toBe('built');
     expect(first.text.trim().length).toBeGreaterThan(20);
