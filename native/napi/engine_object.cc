@@ -1,5 +1,6 @@
 #include "napi/engine_object.h"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <utility>
@@ -69,6 +70,14 @@ Napi::Object info_object(Napi::Env env, const session::EngineInfo& info) {
   return o;
 }
 
+/// Log lines on their way to a JavaScript function.
+using LogLine = std::pair<int, std::string>;
+void deliver_line(Napi::Env env, Napi::Function sink, std::nullptr_t*, LogLine* owned) {
+  const std::unique_ptr<LogLine> line(owned);
+  if (env != nullptr) call_from_loop(env, sink, {Napi::Number::New(env, line->first), Napi::String::New(env, line->second)});
+}
+using LogChannel = Napi::TypedThreadSafeFunction<std::nullptr_t, LogLine, &deliver_line>;
+
 /// State shared between the JavaScript object, the promises under way and the environment's clean-up.
 class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
  public:
@@ -128,6 +137,21 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
     return promise;
   }
 
+  /// Hands a token to JavaScript. A loop that waits for its reader keeps no process alive: when nobody reads on, nothing is left to wait for.
+  void deliver(Napi::Env env, uint32_t token, uint32_t run_ahead) {
+    if (++unread_ >= run_ahead && !closed_) worker_->unref(env);
+    call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token)});
+  }
+  void acknowledge(Napi::Env env, uint32_t count) {
+    engine().acknowledge(count);
+    unread_ -= std::min(unread_, count);
+    await_end(env);
+  }
+  /// The call under way, if any, is going to settle: the process stays for it.
+  void await_end(Napi::Env env) {
+    if (keep_alive_ && !closed_) worker_->ref(env);
+  }
+
   /// The environment is going: posts will not come any more.
   void abandon() {
     close();
@@ -137,8 +161,9 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
 
   std::unique_ptr<session::Engine> engine_;
   std::unique_ptr<Worker> worker_;
-  std::optional<Napi::ThreadSafeFunction> log_;
+  std::optional<LogChannel> log_;
   std::function<void(Napi::Env)> unhook_;  // takes the environment's clean-up hook back; empty once done
+  uint32_t unread_ = 0;                        // tokens delivered and not acknowledged
   Napi::FunctionReference on_token_;  // of the generate call under way; used and freed on JavaScript's thread only
 
  private:
@@ -159,11 +184,12 @@ class EngineObject {
     method("prefill", prefill);
     method("generate", generate);
     method("acknowledge", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
-      h.engine().acknowledge(Arguments(i).u32(0, "count"));
+      h.acknowledge(i.Env(), Arguments(i).u32(0, "count"));
       return i.Env().Undefined();
     });
     method("stop", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
       h.engine().stop();
+      h.await_end(i.Env());
       return i.Env().Undefined();
     });
     method("truncate", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
@@ -178,6 +204,7 @@ class EngineObject {
     method("observations", observations);
     method("dispose", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
       auto deferred = Napi::Promise::Deferred::New(i.Env());
+      h.await_end(i.Env());
       h.close();
       if (const auto unhook = std::exchange(h.unhook_, nullptr)) unhook(i.Env());
       deferred.Resolve(i.Env().Undefined());
@@ -218,8 +245,9 @@ class EngineObject {
     h.on_token_ = Napi::Persistent(arguments.function(1, "onToken"));
     session::Engine& engine = h.engine();
     engine.clear_stop();
-    const auto deliver = [&h](uint32_t token) {
-      h.worker_->post([&h, token](Napi::Env env) { h.on_token_.Call({Napi::Number::New(env, token)}); });
+    h.unread_ = 0;
+    const auto deliver = [&h, run_ahead = std::max(1u, options.run_ahead)](uint32_t token) {
+      h.worker_->post([&h, run_ahead, token](Napi::Env env) { h.deliver(env, token, run_ahead); });
     };
     return h.run(info.Env(), [&engine, options = std::move(options), deliver] { return engine.generate(options, deliver); },
                  [](Napi::Env env, const session::Engine::Generated& result) -> Napi::Value {
@@ -254,18 +282,14 @@ class EngineObject {
 qnn::LogOptions log_options(const Napi::Object& options, EngineHandle& handle) {
   const Napi::Value sink = options.Get("onLog");
   if (!sink.IsFunction()) return {};
-  auto post = Napi::ThreadSafeFunction::New(options.Env(), sink.As<Napi::Function>(), "lutra log", 256, 1);
+  auto post = LogChannel::New(options.Env(), sink.As<Napi::Function>(), "lutra log", 256, 1);
   post.Unref(options.Env());
   handle.log_ = post;
   const auto level = options.Get("logLevel").IsNumber() ? u32(options, "logLevel") : 2u;
   return {[post](int severity, std::string_view line) mutable {
             // Lines beyond the queue's length are dropped: a chatty library must not stall the NPU.
-            auto owned = std::make_unique<std::pair<int, std::string>>(severity, line);
-            const auto call = [](Napi::Env env, Napi::Function f, std::pair<int, std::string>* p) {
-              const std::unique_ptr<std::pair<int, std::string>> entry(p);
-              if (env != nullptr) f.Call({Napi::Number::New(env, entry->first), Napi::String::New(env, entry->second)});
-            };
-            if (post.NonBlockingCall(owned.get(), call) == napi_ok) static_cast<void>(owned.release());
+            auto owned = std::make_unique<LogLine>(severity, line);
+            if (post.NonBlockingCall(owned.get()) == napi_ok) static_cast<void>(owned.release());
           },
           static_cast<qnn::abi::LogLevel>(level)};
 }
