@@ -35,7 +35,8 @@ install_packages() {
   if ! cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock" 2>/dev/null; then
     packages_dir=$1
     shift
-    npm ci --prefix "$packages_dir" --ignore-scripts --no-audit --no-fund --loglevel=error "$@" &&
+    # Not `npm ci`: it refuses a lock without the other platforms' optional binaries, which not every registry mirror has. The versions and hashes are the lock's.
+    npm install --no-save --prefix "$packages_dir" --ignore-scripts --no-audit --no-fund --loglevel=error "$@" &&
       cp "$packages_dir/package-lock.json" "$packages_dir/node_modules/.installed-lock"
   fi
 }
