@@ -29,7 +29,7 @@ export function resolveNpu(choice: NpuChoice, hasWeights: boolean): NativeNpu {
   }
   throw new LutraError(
     'LUTRA_INVALID_ARGUMENT',
-    `npu is ${JSON.stringify(choice)}.`,
+    `The npu option is ${JSON.stringify(choice)}, which is no NPU.`,
     "Give 'auto', 'host', 'none' or { library: '/path/libQnnHtp.so', soc: 57 }.",
   );
 }

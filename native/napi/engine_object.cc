@@ -301,7 +301,7 @@ session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handl
   if (!o.Get("npu").IsObject()) throw Error(ErrorCode::kInvalidArgument, "npu is not an object");
   options.npu = npu_options(o.Get("npu").As<Napi::Object>());
   options.threads = u32(o, "threads");
-  if (options.threads < 1 || options.threads > 256) throw Error(ErrorCode::kInvalidArgument, "threads = " + std::to_string(options.threads), "use 1 to 256");
+  if (options.threads < 1 || options.threads > 256) throw Error(ErrorCode::kInvalidArgument, std::to_string(options.threads) + " threads are too few or too many", "use 1 to 256");
   if (o.Get("contextCache").IsObject()) {
     const auto cache = o.Get("contextCache").As<Napi::Object>();
     options.cache = {string(cache, "file"), string(cache, "key")};

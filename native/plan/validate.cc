@@ -270,7 +270,8 @@ void check_order(const Plan& plan, const Program& program, std::vector<const Pro
   if (program.logits == kNoIndex) return;
   const Tensor& logits = plan.tensors[program.logits];
   if (!written[program.logits] || logits.dtype != DType::kF32 || logits.rows_kind != RowsKind::kLogits || logits.cols != plan.config.vocab) {
-    throw Error(ErrorCode::kBadPlan, "plan: program '" + program.name + "' has no logits of " + std::to_string(plan.config.vocab) + " columns");
+    throw Error(ErrorCode::kBadPlan, "plan: program '" + program.name + "' has no logits of " + std::to_string(plan.config.vocab) + " columns",
+                "convert the model again with this version of lutra");
   }
 }
 
