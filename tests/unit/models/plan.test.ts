@@ -3,44 +3,18 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { decodePlan } from '../../../lib/graph/decode.js';
 import { encodePlan } from '../../../lib/graph/encode.js';
-import type { Graph } from '../../../lib/graph/graph.js';
 import { printPlan } from '../../../lib/graph/print.js';
-import type { Precision } from '../../../lib/graph/spec.js';
 import { validateGraph } from '../../../lib/graph/validate.js';
-import type { PlanOptions } from '../../../lib/models/options.js';
 import { buildCalibrationPlan, buildPlan } from '../../../lib/models/registry.js';
 import { referenceDecoder } from '../../reference/decoder.js';
+import { all, DEFAULT, GOLDENS, goldenPlan, SHADOWED } from '../../reference/golden-plans.js';
 import { Interpreter, quantizeS8 } from '../../reference/interpreter.js';
 import { type TinyOptions, type TinyPrecision, tinyModel, type Weight } from '../../reference/tiny.js';
 
 const TOKENS = [1, 17, 4, 90, 33, 33, 2, 61, 5, 44, 80];
-const all = (precision: Precision): TinyPrecision => ({ qkv: precision, o: precision, gateup: precision, down: precision });
-const DEFAULT: TinyPrecision = { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a16', down: 'w8a16' };
-const SHADOWED: TinyPrecision = { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a8', down: 'w8a8s' };
 
 /** NMSE that rounding the snapped weights to F32 explains. */
 const F32 = 1e-13;
-
-/** Golden name → plan. */
-const GOLDENS: Record<string, { model: TinyOptions; options: Omit<PlanOptions, 'contextSize'> }> = {
-  'tiny-npu-default': { model: { type: 'q4_1', precision: DEFAULT }, options: { mode: 'npu' } },
-  'tiny-npu-w8a16': { model: { type: 'q8_0', precision: all('w8a16'), arch: { tied: false } }, options: { mode: 'npu' } },
-  'tiny-npu-w8f16': { model: { type: 'f16', precision: all('w8f16'), arch: { qkvBias: true } }, options: { mode: 'npu' } },
-  'tiny-npu-w8a8': { model: { type: 'q4_0', precision: all('w8a8'), signedInputs: true }, options: { mode: 'npu', chunk: 4 } },
-  'tiny-npu-shadowed': { model: { type: 'q4_0', precision: SHADOWED, signedInputs: true }, options: { mode: 'npu' } },
-  'tiny-npu-inputs-only': { model: { type: 'q4_0', precision: SHADOWED, outputRepair: false }, options: { mode: 'npu' } },
-  'tiny-cpu': { model: { type: 'q4_1', arch: { ropeFactors: true, ropeInterleaved: true } }, options: { mode: 'cpu' } },
-  'tiny-reference': { model: { type: 'q4_1' }, options: { mode: 'reference' } },
-  'tiny-calibrate-inputs': { model: { type: 'q4_1' }, options: { mode: 'reference', calibrate: 'inputs' } },
-  'tiny-calibrate-outputs': {
-    model: { type: 'q4_1', precision: { ...all('w8a8'), gateup: 'w8f16', down: 'w8a16' } },
-    options: { mode: 'reference', calibrate: 'outputs' },
-  },
-};
-
-function plan(model: TinyOptions, options: Omit<PlanOptions, 'contextSize'>): Graph {
-  return buildPlan(tinyModel(model).spec, { contextSize: 64, ...options });
-}
 
 /** Weights that S8 holds (to F32 rounding), so that precision differences come from activations alone. */
 function snapped(weights: ReadonlyMap<string, Weight>): Map<string, Weight> {
@@ -79,11 +53,11 @@ function runPlan(interpreter: Interpreter, program: 'npu' | 'cpu', pieces: reado
 describe('goldens', () => {
   for (const [name, { model, options }] of Object.entries(GOLDENS)) {
     it(name, () => {
-      const graph = plan(model, options);
+      const graph = goldenPlan(model, options);
       validateGraph(graph);
       const text = printPlan(graph);
       const bytes = encodePlan(graph);
-      expect(encodePlan(plan(model, options))).toEqual(bytes);
+      expect(encodePlan(goldenPlan(model, options))).toEqual(bytes);
       expect(printPlan(decodePlan(bytes))).toBe(text);
       expect(encodePlan(decodePlan(bytes))).toEqual(bytes);
       const file = new URL(`../../golden/${name}.txt`, import.meta.url);
@@ -114,7 +88,7 @@ describe('cpu program', () => {
           [1, 1, 1, 8],
           [5, 6],
         ]) {
-          const got = runPlan(new Interpreter(plan(model, { mode }), weights), 'cpu', pieces);
+          const got = runPlan(new Interpreter(goldenPlan(model, { mode }), weights), 'cpu', pieces);
           expect(nmse(got, want.logits)).toBeLessThan(1e-24);
         }
       });
@@ -123,7 +97,7 @@ describe('cpu program', () => {
 
   it('names tensors as the reference does', () => {
     const { spec, weights } = tinyModel();
-    const interpreter = new Interpreter(plan({}, { mode: 'reference', chunk: 16 }), weights);
+    const interpreter = new Interpreter(goldenPlan({}, { mode: 'reference', chunk: 16 }), weights);
     interpreter.run('cpu', TOKENS);
     const { tensors } = referenceDecoder(spec.arch, weights, TOKENS);
     expect(tensors.size).toBeGreaterThan(20);
@@ -145,7 +119,7 @@ describe('cpu program', () => {
       ['cpu', false, 'f16'],
       ['reference', true, 'f32'],
     ] as const) {
-      const graph = plan({ precision: DEFAULT }, { mode, chunk: 5 });
+      const graph = goldenPlan({ precision: DEFAULT }, { mode, chunk: 5 });
       expect(graph.config).toMatchObject({ kvType, maxContext: 64, chunk: 5 });
       const linears = graph.programs.flatMap((p) => p.steps.filter((s) => s.op === 'linear'));
       expect(linears.length).toBe(mode === 'npu' ? 10 : 9);
@@ -234,7 +208,7 @@ describe('npu program', () => {
 
   it('has L + 1 segments, and up to 2 L when down is repaired on the CPU', () => {
     const segments = (precision: TinyPrecision, layers: number): number =>
-      plan({ precision, arch: { layers } }, { mode: 'npu' }).segments.length;
+      goldenPlan({ precision, arch: { layers } }, { mode: 'npu' }).segments.length;
     for (const layers of [1, 2, 5]) {
       expect(segments(DEFAULT, layers)).toBe(layers + 1);
       expect(segments(all('w8a8'), layers)).toBe(layers + 1);
@@ -255,7 +229,7 @@ describe('npu program', () => {
   });
 
   it('hands out F16, or the 8-bit output where it is repaired', () => {
-    const graph = plan({ precision: SHADOWED }, { mode: 'npu' });
+    const graph = goldenPlan({ precision: SHADOWED }, { mode: 'npu' });
     const describe = (ids: readonly number[]): string[] => ids.map((id) => `${graph.tensors[id]?.name} ${graph.tensors[id]?.dtype}`);
     expect(describe(graph.segments[0]?.inputs ?? [])).toEqual(['x f16']);
     expect(describe(graph.segments[0]?.outputs ?? [])).toEqual(['l0.n f16', 'l0.q.u8 u8', 'l0.k.u8 u8', 'l0.v.u8 u8']);
