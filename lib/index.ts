@@ -2,6 +2,7 @@
 export { LutraError, type LutraErrorCode } from './graph/errors.js';
 export type { ArchSpec, LinearKind, LinearSpec, ModelSpec, Precision } from './graph/spec.js';
 export type { BackendInfo, EngineInfo, EngineTimings, FinishReason } from './native/addon.js';
+export * as qnn from './qnn/api/index.js';
 export type { NpuChoice } from './qnn/discover.js';
 export type { Chat } from './runtime/chat.js';
 export type { GenerateOptions, Generation, GenerationResult, PhaseTiming } from './runtime/generate.js';

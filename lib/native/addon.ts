@@ -3,6 +3,8 @@
  * (native/base/error.h) and are turned into {@link LutraError} by the loader.
  */
 
+import type { NativeQnn } from './qnn-addon.js';
+
 /** Which NPU library stands behind the segments; `none` plans have no segments. */
 export type NativeNpu = { kind: 'none' } | { kind: 'host' } | { kind: 'library'; path: string; soc?: number };
 
@@ -131,4 +133,6 @@ export interface NativeAddon {
   cpuInfo(): { description: string; isa: string; kernels: string[] };
   /** Peak resident bytes of this process. */
   peakRss(): number;
+  /** The QNN interface itself, for `lib/qnn/api`. */
+  qnn: NativeQnn;
 }

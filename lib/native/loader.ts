@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { isLutraErrorCode, LutraError } from '../graph/errors.js';
 import type { EngineOptions, NativeAddon, NativeEngine } from './addon.js';
+import type { NativeQnn } from './qnn-addon.js';
 
 /** Root of the package: two folders above lib/native and dist/native alike. */
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
@@ -56,6 +57,35 @@ function wrapEngine(engine: NativeEngine): NativeEngine {
   };
 }
 
+function wrapQnn(q: NativeQnn): NativeQnn {
+  return {
+    openLibrary: (options) => guard(() => q.openLibrary(options)),
+    libraryInfo: (library) => guard(() => q.libraryInfo(library)),
+    systemInfo: (library) => guard(() => q.systemInfo(library)),
+    binaryInfo: (library, binary) => guard(() => q.binaryInfo(library, binary)),
+    createBackend: (library, options) => guard(() => q.createBackend(library, options)),
+    operations: (backend) => guard(() => q.operations(backend)),
+    createDevice: (backend, options) => guard(() => q.createDevice(backend, options)),
+    boost: (device) => guard(() => q.boost(device)),
+    createProfile: (backend, detailed) => guard(() => q.createProfile(backend, detailed)),
+    profileEvents: (profile) => guard(() => q.profileEvents(profile)),
+    createContext: (device) => guard(() => q.createContext(device)),
+    contextFromBinary: (device, binary) => guard(() => q.contextFromBinary(device, binary)),
+    contextBinary: (context) => guard(() => q.contextBinary(context)),
+    createGraph: (context, name, options) => guard(() => q.createGraph(context, name, options)),
+    addTensor: (builder, tensor) => guard(() => q.addTensor(builder, tensor)),
+    validateNode: (builder, node) => guard(() => q.validateNode(builder, node)),
+    addNode: (builder, node) => guard(() => q.addNode(builder, node)),
+    finalize: (builder, profile) => guard(() => q.finalize(builder, profile)),
+    finalizeAsync: (builder, profile) => guardAsync(() => q.finalizeAsync(builder, profile)),
+    graphIds: (graph) => guard(() => q.graphIds(graph)),
+    retrieveGraph: (context, graph) => guard(() => q.retrieveGraph(context, graph)),
+    execute: (graph, inputs, outputs, profile) => guard(() => q.execute(graph, inputs, outputs, profile)),
+    executeAsync: (graph, inputs, profile) => guardAsync(() => q.executeAsync(graph, inputs, profile)),
+    dispose: (handle) => guard(() => q.dispose(handle)),
+  };
+}
+
 function wrapAddon(addon: NativeAddon): NativeAddon {
   return {
     openEngine: async (options: EngineOptions) => wrapEngine(await guardAsync(() => addon.openEngine(options))),
@@ -67,6 +97,7 @@ function wrapAddon(addon: NativeAddon): NativeAddon {
     quantizeS8: (weights, rows, cols, transpose) => guard(() => addon.quantizeS8(weights, rows, cols, transpose)),
     cpuInfo: () => guard(() => addon.cpuInfo()),
     peakRss: () => guard(() => addon.peakRss()),
+    qnn: wrapQnn(addon.qnn),
   };
 }
 

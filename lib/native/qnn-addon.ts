@@ -1,0 +1,120 @@
+/** The flat functions behind the typed QNN API (native/napi/qnn_api.h). `lib/qnn/api` makes classes of them. */
+import type { BackendInfo } from './addon.js';
+
+declare const kind: unique symbol;
+/** An object of the addon. It can be disposed of or left to the garbage collector, and means nothing outside of it. */
+export interface QnnHandle<K extends string> {
+  readonly [kind]: K;
+}
+export type LibraryHandle = QnnHandle<'library'>;
+export type BackendHandle = QnnHandle<'backend'>;
+export type DeviceHandle = QnnHandle<'device'>;
+export type ContextHandle = QnnHandle<'context'>;
+export type BuilderHandle = QnnHandle<'builder'>;
+export type GraphHandle = QnnHandle<'graph'>;
+export type ProfileHandle = QnnHandle<'profile'>;
+export type VoteHandle = QnnHandle<'vote'>;
+
+/** How integers stand for reals, with typed arrays only. `offsets` may be left out: 0. */
+export type NativeEncoding =
+  | { kind: 'scaleOffset'; scale: number; offset: number }
+  | { kind: 'axis'; axis: number; scales: Float32Array; offsets?: Int32Array }
+  | { kind: 'bw'; bits: number; scale: number; offset: number }
+  | { kind: 'bwAxis'; bits: number; axis: number; scales: Float32Array; offsets?: Int32Array }
+  | {
+      kind: 'blockwise';
+      axis: number;
+      scales: Float32Array;
+      offsets?: Int32Array;
+      bits: number;
+      blocks: number;
+      blockScales: Uint8Array;
+    };
+
+export interface NativeTensor {
+  name: string;
+  /** QNN's number of the type. */
+  dtype: number;
+  dims: number[];
+  encoding?: NativeEncoding;
+}
+
+export type NativeParam =
+  | { name: string; type: 'f32' | 'u32' | 'i32'; value: number }
+  | { name: string; type: 'bool'; value: boolean }
+  | { name: string; type: 'tensor'; dims: number[]; values: Uint32Array | Int32Array | Float32Array };
+
+export interface NativeNode {
+  name: string;
+  type: string;
+  /** Indices that addTensor returned; null: an optional input that is left out. */
+  inputs: (number | null)[];
+  outputs: number[];
+  params: NativeParam[];
+}
+
+export interface NativeBinaryInfo {
+  backendId: number;
+  buildId: string;
+  apiVersion: string;
+  backendApiVersion: string;
+  blobVersion: string;
+  blobBytes: number;
+  socVersion: string;
+  socModel?: number;
+  graphs: { name: string; inputs: (NativeTensor & { id: number })[]; outputs: (NativeTensor & { id: number })[] }[];
+}
+
+export type TypedArray =
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array
+  | BigInt64Array
+  | BigUint64Array;
+
+export interface NativeQnn {
+  openLibrary(options: { host: true } | { path: string; quiet: boolean }): LibraryHandle;
+  libraryInfo(library: LibraryHandle): BackendInfo & { source: string };
+  systemInfo(library: LibraryHandle): { source: string; version: string };
+  binaryInfo(library: LibraryHandle, binary: Uint8Array): NativeBinaryInfo;
+  createBackend(
+    library: LibraryHandle,
+    options: { onLog?: (level: number, line: string) => void; logLevel?: number; threads?: number },
+  ): BackendHandle;
+  operations(backend: BackendHandle): string[];
+  createDevice(backend: BackendHandle, options: { soc?: number; arch?: number; quiet?: boolean }): DeviceHandle;
+  boost(device: DeviceHandle): VoteHandle | null;
+  createProfile(backend: BackendHandle, detailed: boolean): ProfileHandle;
+  profileEvents(profile: ProfileHandle): { type: number; identifier: string; value: number; unit: string; depth: number }[];
+  createContext(device: DeviceHandle): ContextHandle;
+  contextFromBinary(device: DeviceHandle, binary: Uint8Array): ContextHandle;
+  contextBinary(context: ContextHandle): Uint8Array;
+  createGraph(
+    context: ContextHandle,
+    name: string,
+    options: { optimization?: number; vtcmMb?: number; hvxThreads?: number },
+  ): BuilderHandle;
+  addTensor(
+    builder: BuilderHandle,
+    tensor: NativeTensor & { role: 'input' | 'output' | 'internal' | 'constant'; data?: TypedArray },
+  ): number;
+  validateNode(builder: BuilderHandle, node: NativeNode): void;
+  addNode(builder: BuilderHandle, node: NativeNode): void;
+  finalize(builder: BuilderHandle, profile: ProfileHandle | null): GraphHandle;
+  finalizeAsync(builder: BuilderHandle, profile: ProfileHandle | null): Promise<GraphHandle>;
+  graphIds(graph: GraphHandle): { inputs: number[]; outputs: number[] };
+  retrieveGraph(
+    context: ContextHandle,
+    graph: { name: string; inputs: (NativeTensor & { id: number })[]; outputs: (NativeTensor & { id: number })[] },
+  ): GraphHandle;
+  /** Arrays in the order of the graph's tensors; read and written during the call. */
+  execute(graph: GraphHandle, inputs: TypedArray[], outputs: TypedArray[], profile: ProfileHandle | null): void;
+  /** Inputs are copied during the call. Resolves to the outputs. */
+  executeAsync(graph: GraphHandle, inputs: TypedArray[], profile: ProfileHandle | null): Promise<ArrayBuffer[]>;
+  dispose(handle: QnnHandle<string>): void;
+}
