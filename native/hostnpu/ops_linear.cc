@@ -61,8 +61,8 @@ void check_common(const Node& node, const Linear& linear) {
   if (node.has_input(2)) check_bias(node.in(2), linear);
   if (linear.layout == GemmLayout::kDotS8) {
     const int64_t largest = largest_level(linear.type, x.affine().offset);
-    // U16 is joined in double, which is exact far beyond these sums.
-    if (linear.depth > kernels::kGemmMaxDepth || (linear.type != Element::kU16 && largest * 128 * linear.depth > std::numeric_limits<int32_t>::max())) {
+    // 16 bits are joined in double, which is exact far beyond these sums.
+    if (linear.depth > kernels::kGemmMaxDepth || (!is_16_bit(linear.type) && largest * 128 * linear.depth > std::numeric_limits<int32_t>::max())) {
       refuse("the sums over " + std::to_string(linear.depth) + " inputs do not fit 32 bits");
     }
   }
@@ -119,8 +119,8 @@ class Coefficients {
   Coefficients(const Node& node, const Linear& linear) : linear_(linear), padded_(kernels::gemm_panels(linear.outputs) * kGemmPanel) {
     const TensorInfo& x = node.in(0);
     const bool quantized = is_quantized(linear.type);
-    // S8 codes are prepared as code + 128.
-    zero_ = static_cast<int64_t>(x.affine().offset) - (linear.type == Element::kS8 ? 128 : 0);
+    // Signed codes are prepared as unsigned ones.
+    zero_ = quantized ? static_cast<int64_t>(x.affine().offset) + lowest_code(linear.type) : 0;
     largest_ = quantized ? largest_level(linear.type, x.affine().offset) : 0;
     multiplier_ = AlignedBuffer(size_t{padded_} * width());
     if (node.has_input(2)) bias_ = AlignedBuffer::of<double>(padded_);
@@ -133,7 +133,7 @@ class Coefficients {
   }
 
   /// Bytes of one multiplier or correction.
-  size_t width() const noexcept { return linear_.type == Element::kU16 ? 8 : 4; }
+  size_t width() const noexcept { return is_16_bit(linear_.type) ? 8 : 4; }
   size_t correction_bytes() const noexcept { return size_t{padded_} * width(); }
   const std::byte* multiplier() const noexcept { return multiplier_.data(); }
   bool needs_correction() const noexcept { return is_quantized(linear_.type) || !bias_.empty(); }
@@ -142,7 +142,7 @@ class Coefficients {
   void correct(const int32_t* sums, uint32_t begin, uint32_t end, std::byte* out) const noexcept {
     for (uint32_t o = begin; o < end; ++o) {
       const double add = bias_.empty() ? 0.0 : bias_.as<double>()[o];
-      if (linear_.type == Element::kU16) {
+      if (is_16_bit(linear_.type)) {
         const double value = static_cast<double>(zero_ * sums[o]) + add;
         std::memcpy(out + size_t{o} * 8, &value, 8);
       } else if (is_quantized(linear_.type)) {
@@ -188,7 +188,7 @@ class Coefficients {
       // F32 scales that mean the same product differ in their last bits.
       if (std::abs(ratio - 1.0) > 1e-4) exact = std::nearbyint(units * ratio);
     }
-    if (linear_.type == Element::kU16) return exact;
+    if (is_16_bit(linear_.type)) return exact;
     // Keeps bias + sum in 32 bits; a bias at that bound exceeds every sum by far.
     const double room = 2147483647.0 - 128.0 * static_cast<double>(largest_) * linear_.depth;
     return std::clamp(exact, -room, room);

@@ -82,6 +82,7 @@ std::optional<kernels::Element> element_of(abi::DataType type) noexcept {
     case abi::DataType::kUfixed8: return kernels::Element::kU8;
     case abi::DataType::kSfixed8: return kernels::Element::kS8;
     case abi::DataType::kUfixed16: return kernels::Element::kU16;
+    case abi::DataType::kSfixed16: return kernels::Element::kS16;
     default: return std::nullopt;
   }
 }

@@ -199,6 +199,67 @@ TEST_P(Gemm, SixteenBitIsExact) {
   }
 }
 
+// S16 is U16 with its codes shifted; a term per row comes on top of the one per output.
+TEST_P(Gemm, SignedSixteenBitsAndTermsPerRow) {
+  const GemmKernel& kernel = gemm_kernel(GetParam());
+  for (Shape s : kShapes) {
+    SCOPED_TRACE("rows " + std::to_string(s.rows) + " outputs " + std::to_string(s.outputs) + " depth " + std::to_string(s.depth));
+    const auto unsigned_codes = codes(size_t{s.rows} * s.depth, 65535);
+    std::vector<uint16_t> x(unsigned_codes.size());
+    for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint16_t>(unsigned_codes[i] - 32768);
+    const auto w = weights(size_t{s.outputs} * s.depth);
+    const auto sums = integer_sums(unsigned_codes, w, s, -32768);
+    const AlignedBuffer packed = pack(GemmLayout::kDotS8, w.data(), s, false);
+    const uint32_t padded = gemm_panels(s.outputs) * kGemmPanel;
+    std::vector<double> multiplier(padded, 0), correction(padded, 0), per_row(s.rows);
+    for (uint32_t o = 0; o < s.outputs; ++o) {
+      multiplier[o] = 15000.0 / (std::sqrt(static_cast<double>(s.depth)) * 74.0 * 19000.0);
+      correction[o] = -32768.0 * gemm_weight_sums(packed.data(), s.outputs, s.depth)[o];
+    }
+    for (uint32_t r = 0; r < s.rows; ++r) per_row[r] = 1000.0 * r - 777.0;
+    const auto prepared = prepare(kernel, Element::kS16, reinterpret_cast<const std::byte*>(x.data()), size_t{s.depth} * 2, s);
+    std::vector<int16_t> y(size_t{s.rows} * s.outputs);
+    GemmArgs args{GemmLayout::kDotS8, Element::kS16, s.outputs, s.depth, packed.data(), prepared.data(), gemm_prepared_row(Element::kS16, s.depth),
+                  reinterpret_cast<std::byte*>(y.data()), size_t{s.outputs} * 2, multiplier.data(), correction.data(), 11};
+    args.row_correction = per_row.data();
+    run(kernel, args, s.rows);
+    for (uint32_t r = 0; r < s.rows; ++r) {
+      for (uint32_t o = 0; o < s.outputs; ++o) {
+        const double code = std::nearbyint((static_cast<double>(sums[size_t{r} * s.outputs + o]) + per_row[r]) * multiplier[o]) - 11;
+        ASSERT_EQ(y[size_t{r} * s.outputs + o], static_cast<int32_t>(std::clamp(code, -32768.0, 32767.0))) << "row " << r << " output " << o;
+      }
+    }
+  }
+}
+
+TEST_P(Gemm, EightBitTermsPerRow) {
+  const GemmKernel& kernel = gemm_kernel(GetParam());
+  for (Shape s : kShapes) {
+    const auto wide = codes(size_t{s.rows} * s.depth, 255);
+    const std::vector<uint8_t> x(wide.begin(), wide.end());
+    const auto w = weights(size_t{s.outputs} * s.depth);
+    const auto sums = integer_sums(wide, w, s, 0);
+    const AlignedBuffer packed = pack(GemmLayout::kDotS8, w.data(), s, false);
+    const uint32_t padded = gemm_panels(s.outputs) * kGemmPanel;
+    const std::vector<float> multiplier(padded, 100.0f / (std::sqrt(static_cast<float>(s.depth)) * 74.0f * 74.0f));
+    const std::vector<int32_t> correction(padded, 12);
+    std::vector<int32_t> per_row(s.rows);
+    for (uint32_t r = 0; r < s.rows; ++r) per_row[r] = static_cast<int32_t>(300 * r) - 500;
+    const auto prepared = prepare(kernel, Element::kU8, reinterpret_cast<const std::byte*>(x.data()), s.depth, s);
+    std::vector<uint8_t> y(size_t{s.rows} * s.outputs);
+    GemmArgs args{GemmLayout::kDotS8, Element::kU8, s.outputs, s.depth, packed.data(), prepared.data(), gemm_prepared_row(Element::kU8, s.depth),
+                  reinterpret_cast<std::byte*>(y.data()), s.outputs, multiplier.data(), correction.data(), -128};
+    args.row_correction = per_row.data();
+    run(kernel, args, s.rows);
+    for (uint32_t r = 0; r < s.rows; ++r) {
+      for (uint32_t o = 0; o < s.outputs; ++o) {
+        const float value = static_cast<float>(sums[size_t{r} * s.outputs + o] + 12 + per_row[r]) * multiplier[o];
+        ASSERT_EQ(y[size_t{r} * s.outputs + o], static_cast<int32_t>(std::nearbyint(std::clamp(value, -128.0f, 127.0f))) + 128) << "row " << r << " output " << o;
+      }
+    }
+  }
+}
+
 // The largest sums that the contract allows: nothing may saturate or wrap.
 TEST_P(Gemm, ExtremeSumsDoNotOverflow) {
   const GemmKernel& kernel = gemm_kernel(GetParam());

@@ -16,12 +16,12 @@
 namespace lutra::kernels {
 namespace {
 
-constexpr Element kTypes[] = {Element::kF32, Element::kF16, Element::kU8, Element::kS8, Element::kU16};
+constexpr Element kTypes[] = {Element::kF32, Element::kF16, Element::kU8, Element::kS8, Element::kU16, Element::kS16};
 constexpr size_t kCounts[] = {0, 1, 7, 8, 9, 15, 16, 17, 33, 100, 576, 1000};
 constexpr std::byte kGuard{0x5c};
 
 const char* type_name(Element type) {
-  constexpr const char* kNames[] = {"f32", "f16", "u8", "s8", "u16"};
+  constexpr const char* kNames[] = {"f32", "f16", "u8", "s8", "u16", "s16"};
   return kNames[static_cast<size_t>(type)];
 }
 
@@ -30,6 +30,7 @@ Affine coding(Element type, int variant) {
     case Element::kU8: return variant == 0 ? Affine{0.031f, -128} : Affine{0.017f, -20};
     case Element::kS8: return variant == 0 ? Affine{0.029f, 0} : Affine{0.05f, 13};
     case Element::kU16: return variant == 0 ? Affine{0.00013f, -32768} : Affine{0.0002f, -10000};
+    case Element::kS16: return variant == 0 ? Affine{0.00012f, 0} : Affine{0.0002f, 5000};
     default: return {};
   }
 }
@@ -50,10 +51,18 @@ struct Tensor {
       case Element::kU8: return (at<uint8_t>(i) + affine.offset) * static_cast<double>(affine.scale);
       case Element::kS8: return (at<int8_t>(i) + affine.offset) * static_cast<double>(affine.scale);
       case Element::kU16: return (at<uint16_t>(i) + affine.offset) * static_cast<double>(affine.scale);
+      case Element::kS16: return (at<int16_t>(i) + affine.offset) * static_cast<double>(affine.scale);
     }
     return 0;
   }
-  int32_t code(size_t i) const { return type == Element::kU16 ? at<uint16_t>(i) : type == Element::kS8 ? at<int8_t>(i) : at<uint8_t>(i); }
+  int32_t code(size_t i) const {
+    switch (type) {
+      case Element::kU16: return at<uint16_t>(i);
+      case Element::kS16: return at<int16_t>(i);
+      case Element::kS8: return at<int8_t>(i);
+      default: return at<uint8_t>(i);
+    }
+  }
   template <class T>
   T at(size_t i) const {
     T value;

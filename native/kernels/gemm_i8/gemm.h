@@ -3,7 +3,9 @@
 // Forms (x and y have the same type):
 //   x U8, S8  × w S8 : exact int32 accumulation; y = clamp(rint(f32(Σ x·w + correction[o]) · multiplier[o]) − offset)
 //                      (S8 is prepared as x + 128, so its correction has −128 · Σ w in it)
-//   x U16     × w S8 : two byte planes, x = 256·hi + lo, int32 accumulation each, joined exactly in double; the same formula in double
+//   x U16, S16 × w S8: two byte planes, x = 256·hi + lo, int32 accumulation each, joined exactly in double; the same formula in double
+//                      (S16 is prepared as x + 32768)
+//   both quantised forms add a term per row, if there is one: Σ x·w + correction[o] + row_correction[r]
 //   x F16     × w S8 : float accumulation; y = f16(Σ x·w · multiplier[o] + bias[o])
 //   x F16 × w F16, x F32 × w F32 : float accumulation; the same formula
 // rint is round half to even. Every tier gives identical bits in the quantised forms; float sums differ by rounding (FMA) only.
@@ -48,7 +50,7 @@ void gemm_pack(GemmLayout layout, const std::byte* w, size_t output_stride, size
 
 /// True when rows of x have to pass through GemmKernel::prepare; otherwise `run` takes them as they are.
 bool gemm_needs_prepare(Element x, uint32_t depth) noexcept;
-/// Bytes of one prepared row: U8, S8 padded to 4; U16 as two byte planes (lo, hi); F16 as F32.
+/// Bytes of one prepared row: U8, S8 padded to 4; U16, S16 as two byte planes (lo, hi); F16 as F32.
 size_t gemm_prepared_row(Element x, uint32_t depth) noexcept;
 
 struct GemmArgs {
@@ -61,11 +63,13 @@ struct GemmArgs {
   size_t x_stride = 0;           // bytes between rows
   std::byte* y = nullptr;
   size_t y_stride = 0;  // bytes between rows
-  /// Per output, padded to panels · 64: float for 8-bit and float forms, double for U16.
+  /// Per output, padded to panels · 64: float for 8-bit and float forms, double for U16 and S16.
   const void* multiplier = nullptr;
-  /// Per output, padded alike: int32 correction for 8 bits, double for U16 (an integer), float bias for the float forms (NULL: none).
+  /// Per output, padded alike: int32 correction for 8 bits, double for U16 and S16 (an integer), float bias for the float forms (NULL: none).
   const void* correction = nullptr;
   int32_t offset = 0;  // encoding offset of y (quantised forms)
+  /// Quantised forms, NULL: none. Per row of x: int32 for 8 bits, double for U16 and S16 (an integer): the zero point of w times the sum of the row.
+  const void* row_correction = nullptr;
 };
 
 struct GemmKernel {

@@ -38,13 +38,16 @@ LUTRA_INLINE256 void dot_tile(const uint8_t* const (&rows)[R], const std::byte* 
   }
 }
 
-/// Low 8 or 16 bits of eight 32-bit codes in [−128, 65535].
+/// Low 8 or 16 bits of eight 32-bit codes.
 LUTRA_INLINE256 __m128i narrow_8(__m256i codes) {
   const __m256i shuffle = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
   const __m256i bytes = _mm256_shuffle_epi8(codes, shuffle);
   return _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
 }
-LUTRA_INLINE256 __m128i narrow_16(__m256i codes) { return _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)); }
+LUTRA_INLINE256 __m128i narrow_16(__m256i codes) {
+  const __m256i words = _mm256_and_si256(codes, _mm256_set1_epi32(0xffff));
+  return _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
 
 /// Stores the first `count` (1 … 8) elements of `size` bytes.
 LUTRA_INLINE256 void store_part(std::byte* y, __m128i elements, uint32_t count, size_t size) {
@@ -62,6 +65,7 @@ LUTRA_TARGET_AVX2 void tile_8(const GemmArgs& args, uint32_t row, const std::byt
   dot_tile<R>(rows, w, (args.depth + 3) / 4, sums);
   const auto* multiplier = static_cast<const float*>(args.multiplier) + first;
   const auto* correction = static_cast<const int32_t*>(args.correction) + first;
+  const auto* row_correction = static_cast<const int32_t*>(args.row_correction);
   const __m256 lo = _mm256_set1_ps(static_cast<float>(lowest_code(args.type) + args.offset));
   const __m256 hi = _mm256_set1_ps(static_cast<float>(highest_code(args.type) + args.offset));
   const __m256i offset = _mm256_set1_epi32(args.offset);
@@ -73,7 +77,8 @@ LUTRA_TARGET_AVX2 void tile_8(const GemmArgs& args, uint32_t row, const std::byt
     const __m256i add = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(correction + c * 8));
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      const __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(sums[r][c], add)), m);
+      const __m256i more = _mm256_set1_epi32(row_correction == nullptr ? 0 : row_correction[row + r]);
+      const __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_add_epi32(sums[r][c], add), more)), m);
       const __m256 rounded = _mm256_round_ps(_mm256_min_ps(_mm256_max_ps(value, lo), hi), kRound);
       const __m256i code = _mm256_sub_epi32(_mm256_cvtps_epi32(rounded), offset);
       store_part(args.y + (row + r) * args.y_stride + first + c * 8, narrow_8(code), count, 1);
@@ -81,9 +86,9 @@ LUTRA_TARGET_AVX2 void tile_8(const GemmArgs& args, uint32_t row, const std::byt
   }
 }
 
-LUTRA_INLINE256 __m128i requantise_16(__m128i low, __m128i high, __m256d multiplier, __m256d correction, __m256d lo, __m256d hi, __m128i offset) {
+LUTRA_INLINE256 __m128i requantise_16(__m128i low, __m128i high, __m256d multiplier, __m256d correction, __m256d more, __m256d lo, __m256d hi, __m128i offset) {
   const __m256d joined = _mm256_add_pd(_mm256_mul_pd(_mm256_cvtepi32_pd(high), _mm256_set1_pd(256.0)), _mm256_cvtepi32_pd(low));
-  const __m256d value = _mm256_mul_pd(_mm256_add_pd(joined, correction), multiplier);
+  const __m256d value = _mm256_mul_pd(_mm256_add_pd(_mm256_add_pd(joined, correction), more), multiplier);
   return _mm_sub_epi32(_mm256_cvtpd_epi32(_mm256_round_pd(_mm256_min_pd(_mm256_max_pd(value, lo), hi), kRound)), offset);
 }
 
@@ -100,7 +105,8 @@ LUTRA_TARGET_AVX2 void tile_16(const GemmArgs& args, uint32_t row, const std::by
   dot_tile<2 * R>(rows, w, (args.depth + 3) / 4, sums);
   const auto* multiplier = static_cast<const double*>(args.multiplier) + first;
   const auto* correction = static_cast<const double*>(args.correction) + first;
-  const __m256d lo = _mm256_set1_pd(args.offset), hi = _mm256_set1_pd(65535.0 + args.offset);
+  const auto* row_correction = static_cast<const double*>(args.row_correction);
+  const __m256d lo = _mm256_set1_pd(lowest_code(args.type) + args.offset), hi = _mm256_set1_pd(highest_code(args.type) + args.offset);
   const __m128i offset = _mm_set1_epi32(args.offset);
 #pragma GCC unroll 2
   for (int c = 0; c < 2; ++c) {
@@ -111,8 +117,9 @@ LUTRA_TARGET_AVX2 void tile_16(const GemmArgs& args, uint32_t row, const std::by
 #pragma GCC unroll 2
     for (int r = 0; r < R; ++r) {
       const __m256i low = sums[2 * r][c], high = sums[2 * r + 1][c];
-      const __m128i y0 = requantise_16(_mm256_castsi256_si128(low), _mm256_castsi256_si128(high), _mm256_loadu_pd(m), _mm256_loadu_pd(add), lo, hi, offset);
-      const __m128i y1 = requantise_16(_mm256_extracti128_si256(low, 1), _mm256_extracti128_si256(high, 1), _mm256_loadu_pd(m + 4), _mm256_loadu_pd(add + 4), lo, hi, offset);
+      const __m256d more = _mm256_set1_pd(row_correction == nullptr ? 0.0 : row_correction[row + r]);
+      const __m128i y0 = requantise_16(_mm256_castsi256_si128(low), _mm256_castsi256_si128(high), _mm256_loadu_pd(m), _mm256_loadu_pd(add), more, lo, hi, offset);
+      const __m128i y1 = requantise_16(_mm256_extracti128_si256(low, 1), _mm256_extracti128_si256(high, 1), _mm256_loadu_pd(m + 4), _mm256_loadu_pd(add + 4), more, lo, hi, offset);
       store_part(args.y + (row + r) * args.y_stride + (first + c * 8) * size_t{2}, narrow_16(_mm256_set_m128i(y1, y0)), count, 2);
     }
   }
@@ -181,7 +188,7 @@ constexpr TileSet kTilesFloat = {4, {nullptr, tile_float<L, 1>, tile_float<L, 2>
 
 const TileSet& tiles_of(const GemmArgs& args) {
   switch (args.layout) {
-    case GemmLayout::kDotS8: return args.type == Element::kU16 ? kTiles16 : kTiles8;
+    case GemmLayout::kDotS8: return is_16_bit(args.type) ? kTiles16 : kTiles8;
     case GemmLayout::kFloatS8: return kTilesFloat<GemmLayout::kFloatS8>;
     case GemmLayout::kFloatF16: return kTilesFloat<GemmLayout::kFloatF16>;
     case GemmLayout::kFloatF32: return kTilesFloat<GemmLayout::kFloatF32>;
@@ -189,7 +196,8 @@ const TileSet& tiles_of(const GemmArgs& args) {
   return kTiles8;
 }
 
-LUTRA_TARGET_AVX2 void split_planes(const uint16_t* from, uint32_t depth, uint8_t* low, uint8_t* high) {
+LUTRA_TARGET_AVX2 void split_planes(const uint16_t* from, uint32_t depth, uint8_t flip, uint8_t* low, uint8_t* high) {
+  const __m256i bits = _mm256_set1_epi8(static_cast<char>(flip));
   const __m256i low_bytes = _mm256_set1_epi16(0x00ff);
   uint32_t k = 0;
   for (; k + 32 <= depth; k += 32) {
@@ -197,11 +205,11 @@ LUTRA_TARGET_AVX2 void split_planes(const uint16_t* from, uint32_t depth, uint8_
     const __m256i l = _mm256_packus_epi16(_mm256_and_si256(a, low_bytes), _mm256_and_si256(b, low_bytes));
     const __m256i h = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(low + k), _mm256_permute4x64_epi64(l, 0xd8));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + k), _mm256_permute4x64_epi64(h, 0xd8));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high + k), _mm256_xor_si256(_mm256_permute4x64_epi64(h, 0xd8), bits));
   }
   for (; k < depth; ++k) {
     low[k] = static_cast<uint8_t>(from[k]);
-    high[k] = static_cast<uint8_t>(from[k] >> 8);
+    high[k] = static_cast<uint8_t>(from[k] >> 8) ^ flip;
   }
 }
 
@@ -219,8 +227,8 @@ void gemm_prepare_avx2(Element type, const std::byte* x, size_t x_stride, uint32
   for (uint32_t row = row_begin; row < row_end; ++row) {
     const std::byte* from = x + row * x_stride;
     auto* to = reinterpret_cast<uint8_t*>(out + row * row_size);
-    if (type == Element::kU16) {
-      split_planes(reinterpret_cast<const uint16_t*>(from), depth, to, to + plane);
+    if (is_16_bit(type)) {
+      split_planes(reinterpret_cast<const uint16_t*>(from), depth, type == Element::kS16 ? 0x80 : 0, to, to + plane);
       std::memset(to + depth, 0, plane - depth);
       std::memset(to + plane + depth, 0, plane - depth);
     } else if (type == Element::kF16) {

@@ -62,6 +62,7 @@ LUTRA_TARGET_AVX512 void dot_tile(const uint8_t* const* row_starts, const std::b
 LUTRA_TARGET_AVX512 void store_8(const GemmArgs& args, uint32_t row, uint32_t rows, uint32_t first, uint32_t columns, const int32_t* sums) {
   const auto* multiplier = static_cast<const float*>(args.multiplier) + first;
   const auto* correction = static_cast<const int32_t*>(args.correction) + first;
+  const auto* row_correction = static_cast<const int32_t*>(args.row_correction);
   const __m512 lo = _mm512_set1_ps(static_cast<float>(lowest_code(args.type) + args.offset));
   const __m512 hi = _mm512_set1_ps(static_cast<float>(highest_code(args.type) + args.offset));
   const __m512i offset = _mm512_set1_epi32(args.offset);
@@ -70,7 +71,8 @@ LUTRA_TARGET_AVX512 void store_8(const GemmArgs& args, uint32_t row, uint32_t ro
     const __m512 m = _mm512_loadu_ps(multiplier + c * 16);
     const __m512i add = _mm512_loadu_si512(correction + c * 16);
     for (uint32_t r = 0; r < rows; ++r) {
-      const __m512i total = _mm512_add_epi32(_mm512_load_si512(sums + r * 64 + c * 16), add);
+      const __m512i more = _mm512_set1_epi32(row_correction == nullptr ? 0 : row_correction[row + r]);
+      const __m512i total = _mm512_add_epi32(_mm512_load_si512(sums + r * 64 + c * 16), _mm512_add_epi32(add, more));
       const __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(total), m);
       const __m512i code = _mm512_sub_epi32(_mm512_cvt_roundps_epi32(_mm512_min_ps(_mm512_max_ps(value, lo), hi), kRound), offset);
       _mm_mask_storeu_epi8(args.y + (row + r) * args.y_stride + first + c * 16, mask, _mm512_cvtepi32_epi8(code));
@@ -82,7 +84,8 @@ LUTRA_TARGET_AVX512 void store_8(const GemmArgs& args, uint32_t row, uint32_t ro
 LUTRA_TARGET_AVX512 void store_16(const GemmArgs& args, uint32_t row, uint32_t rows, uint32_t first, uint32_t columns, const int32_t* sums) {
   const auto* multiplier = static_cast<const double*>(args.multiplier) + first;
   const auto* correction = static_cast<const double*>(args.correction) + first;
-  const __m512d lo = _mm512_set1_pd(args.offset), hi = _mm512_set1_pd(65535.0 + args.offset);
+  const auto* row_correction = static_cast<const double*>(args.row_correction);
+  const __m512d lo = _mm512_set1_pd(lowest_code(args.type) + args.offset), hi = _mm512_set1_pd(highest_code(args.type) + args.offset);
   const __m256i offset = _mm256_set1_epi32(args.offset);
   for (uint32_t c = 0; c * 8 < columns; ++c) {
     const auto mask = static_cast<__mmask8>(columns - c * 8 >= 8 ? 0xff : (1u << (columns - c * 8)) - 1);
@@ -92,7 +95,8 @@ LUTRA_TARGET_AVX512 void store_16(const GemmArgs& args, uint32_t row, uint32_t r
       const int32_t* low = sums + r * 128 + c * 8;
       const __m512d high_part = _mm512_mul_pd(_mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(low + 64))), _mm512_set1_pd(256.0));
       const __m512d joined = _mm512_add_pd(high_part, _mm512_cvtepi32_pd(_mm256_load_si256(reinterpret_cast<const __m256i*>(low))));
-      const __m512d value = _mm512_mul_pd(_mm512_add_pd(joined, add), m);
+      const __m512d more = _mm512_set1_pd(row_correction == nullptr ? 0.0 : row_correction[row + r]);
+      const __m512d value = _mm512_mul_pd(_mm512_add_pd(_mm512_add_pd(joined, add), more), m);
       const __m256i code = _mm256_sub_epi32(_mm512_cvt_roundpd_epi32(_mm512_min_pd(_mm512_max_pd(value, lo), hi), kRound), offset);
       _mm_mask_storeu_epi16(args.y + (row + r) * args.y_stride + (first + c * 8) * size_t{2}, mask, _mm256_cvtepi32_epi16(code));
     }
@@ -109,7 +113,7 @@ LUTRA_TARGET_AVX512 void tile_8(const GemmArgs& args, uint32_t row, const std::b
   store_8(args, row, R, first, columns, sums);
 }
 
-/// R rows of U16 codes: 2 R byte rows.
+/// R rows of U16 or S16 codes: 2 R byte rows.
 template <int R>
 LUTRA_TARGET_AVX512 void tile_16(const GemmArgs& args, uint32_t row, const std::byte* w, uint32_t first, uint32_t columns) {
   alignas(64) int32_t sums[2 * R * 64];
@@ -188,7 +192,7 @@ constexpr TileSet kTilesFloat = {6, {nullptr, tile_float<L, 1>, tile_float<L, 2>
 
 const TileSet& tiles_of(const GemmArgs& args) {
   switch (args.layout) {
-    case GemmLayout::kDotS8: return args.type == Element::kU16 ? kTiles16 : kTiles8;
+    case GemmLayout::kDotS8: return is_16_bit(args.type) ? kTiles16 : kTiles8;
     case GemmLayout::kFloatS8: return kTilesFloat<GemmLayout::kFloatS8>;
     case GemmLayout::kFloatF16: return kTilesFloat<GemmLayout::kFloatF16>;
     case GemmLayout::kFloatF32: return kTilesFloat<GemmLayout::kFloatF32>;
@@ -196,10 +200,11 @@ const TileSet& tiles_of(const GemmArgs& args) {
   return kTiles8;
 }
 
-LUTRA_TARGET_AVX512 void split_planes(const uint16_t* from, uint32_t depth, uint8_t* low, uint8_t* high) {
+LUTRA_TARGET_AVX512 void split_planes(const uint16_t* from, uint32_t depth, uint16_t flip, uint8_t* low, uint8_t* high) {
+  const __m512i bits = _mm512_set1_epi16(static_cast<short>(flip));
   for (uint32_t k = 0; k < depth; k += 32) {
     const __mmask32 mask = depth - k >= 32 ? 0xffffffffu : (1u << (depth - k)) - 1;
-    const __m512i codes = _mm512_maskz_loadu_epi16(mask, from + k);
+    const __m512i codes = _mm512_xor_si512(_mm512_maskz_loadu_epi16(mask, from + k), bits);
     _mm256_mask_storeu_epi8(low + k, mask, _mm512_cvtepi16_epi8(codes));
     _mm256_mask_storeu_epi8(high + k, mask, _mm512_cvtepi16_epi8(_mm512_srli_epi16(codes, 8)));
   }
@@ -235,7 +240,8 @@ void gemm_prepare_avx512(Element type, const std::byte* x, size_t x_stride, uint
         std::memset(to + depth, 0, plane - depth);
         break;
       case Element::kU16:
-        split_planes(reinterpret_cast<const uint16_t*>(from), depth, to, to + plane);
+      case Element::kS16:
+        split_planes(reinterpret_cast<const uint16_t*>(from), depth, type == Element::kS16 ? 0x8000 : 0, to, to + plane);
         std::memset(to + depth, 0, plane - depth);
         std::memset(to + plane + depth, 0, plane - depth);
         break;

@@ -112,6 +112,7 @@ bool gemm_needs_prepare(Element x, uint32_t depth) noexcept {
     case Element::kU8: return depth % 4 != 0;
     case Element::kS8:
     case Element::kU16:
+    case Element::kS16:
     case Element::kF16: return true;
     case Element::kF32: return false;
   }
@@ -123,7 +124,8 @@ size_t gemm_prepared_row(Element x, uint32_t depth) noexcept {
   switch (x) {
     case Element::kU8:
     case Element::kS8: return plane;
-    case Element::kU16: return 2 * plane;
+    case Element::kU16:
+    case Element::kS16: return 2 * plane;
     case Element::kF16:
     case Element::kF32: return size_t{depth} * 4;
   }

@@ -27,10 +27,11 @@ void store_8(const GemmArgs& args, uint32_t row, uint32_t first, uint32_t column
   const auto* correction = static_cast<const int32_t*>(args.correction) + first;
   const auto lo = static_cast<float>(lowest_code(args.type) + args.offset);
   const auto hi = static_cast<float>(highest_code(args.type) + args.offset);
+  const uint32_t more = args.row_correction == nullptr ? 0 : static_cast<const uint32_t*>(args.row_correction)[row];
   auto* y = reinterpret_cast<uint8_t*>(args.y + row * args.y_stride) + first;
   for (uint32_t o = 0; o < columns; ++o) {
     // Unsigned, because the parts may wrap where the total does not.
-    const auto total = static_cast<int32_t>(static_cast<uint32_t>(sums[o]) + static_cast<uint32_t>(correction[o]));
+    const auto total = static_cast<int32_t>(static_cast<uint32_t>(sums[o]) + static_cast<uint32_t>(correction[o]) + more);
     const float value = std::clamp(static_cast<float>(total) * multiplier[o], lo, hi);
     y[o] = static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(value)) - args.offset);
   }
@@ -39,10 +40,11 @@ void store_8(const GemmArgs& args, uint32_t row, uint32_t first, uint32_t column
 void store_16(const GemmArgs& args, uint32_t row, uint32_t first, uint32_t columns, const int32_t* low, const int32_t* high) {
   const auto* multiplier = static_cast<const double*>(args.multiplier) + first;
   const auto* correction = static_cast<const double*>(args.correction) + first;
-  const double lo = args.offset, hi = 65535.0 + args.offset;
+  const double lo = lowest_code(args.type) + args.offset, hi = highest_code(args.type) + args.offset;
+  const double more = args.row_correction == nullptr ? 0.0 : static_cast<const double*>(args.row_correction)[row];
   auto* y = reinterpret_cast<uint16_t*>(args.y + row * args.y_stride) + first;
   for (uint32_t o = 0; o < columns; ++o) {
-    const double total = (static_cast<double>(high[o]) * 256.0 + static_cast<double>(low[o])) + correction[o];
+    const double total = (static_cast<double>(high[o]) * 256.0 + static_cast<double>(low[o])) + correction[o] + more;
     const double value = std::clamp(total * multiplier[o], lo, hi);
     y[o] = static_cast<uint16_t>(static_cast<int32_t>(std::nearbyint(value)) - args.offset);
   }
@@ -92,11 +94,13 @@ void gemm_prepare_portable(Element type, const std::byte* x, size_t x_stride, ui
         std::memset(to + depth, 0, plane - depth);
         break;
       }
-      case Element::kU16: {
+      case Element::kU16:
+      case Element::kS16: {
         const auto* codes = reinterpret_cast<const uint16_t*>(from);
+        const uint8_t flip = type == Element::kS16 ? 0x80 : 0;
         for (uint32_t k = 0; k < depth; ++k) {
           to[k] = static_cast<uint8_t>(codes[k]);
-          to[plane + k] = static_cast<uint8_t>(codes[k] >> 8);
+          to[plane + k] = static_cast<uint8_t>(codes[k] >> 8) ^ flip;
         }
         std::memset(to + depth, 0, plane - depth);
         std::memset(to + plane + depth, 0, plane - depth);
@@ -126,7 +130,7 @@ void gemm_run_portable(const GemmArgs& args, uint32_t row_begin, uint32_t row_en
       const std::byte* w = args.packed + size_t{panel} * kGemmPanel * plane;
       const std::byte* x = args.x + row * args.x_stride;
       dot_row(x, w, args.depth, low);
-      if (args.type == Element::kU16) {
+      if (is_16_bit(args.type)) {
         dot_row(x + plane, w, args.depth, high);
         store_16(args, row, first, columns, low, high);
       } else {

@@ -1,8 +1,8 @@
 // Element-wise and row-wise operations of the host NPU on tensors of every element type.
 //
 // Every operation loads to F32, computes in F32 and stores once:
-//   load   U8, S8, U16: f32(q + offset) · scale; F16 exactly; F32 as it is
-//   store  U8, S8, U16: clamp(rint(v / scale) − offset), half to even, NaN becomes −offset (the code of zero); F16: round half to even
+//   load   U8, S8, U16, S16: f32(q + offset) · scale; F16 exactly; F32 as it is
+//   store  U8, S8, U16, S16: clamp(rint(v / scale) − offset), half to even, NaN becomes −offset (the code of zero); F16: round half to even
 // Add, multiply, relu and conversions give identical bits on every tier; sigmoid and RMS norm differ by float rounding.
 // Nothing here allocates, threads or throws; x and y may be the same memory when their elements have the same size.
 #pragma once

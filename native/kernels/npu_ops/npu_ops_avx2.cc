@@ -36,6 +36,7 @@ struct Vector {
     if constexpr (T == Element::kU8) return real(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), code);
     if constexpr (T == Element::kS8) return real(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))), code);
     if constexpr (T == Element::kU16) return real(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), code);
+    if constexpr (T == Element::kS16) return real(_mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), code);
   }
   template <Element T>
   LUTRA_VECTOR_INLINE static void store(std::byte* p, Value v, const Coding& code) {
@@ -44,6 +45,10 @@ struct Vector {
     if constexpr (T == Element::kU16) {
       const __m256i codes = quantise(v, code);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packus_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
+    }
+    if constexpr (T == Element::kS16) {
+      const __m256i codes = quantise(v, code);
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1)));
     }
     if constexpr (T == Element::kU8 || T == Element::kS8) {
       const __m256i codes = _mm256_and_si256(quantise(v, code), _mm256_set1_epi32(0xff));

@@ -41,13 +41,14 @@ struct Vector {
     if constexpr (T == Element::kU8) return real(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), code);
     if constexpr (T == Element::kS8) return real(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), code);
     if constexpr (T == Element::kU16) return real(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), code);
+    if constexpr (T == Element::kS16) return real(_mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), code);
   }
   template <Element T>
   LUTRA_VECTOR_INLINE static void store(std::byte* p, Value v, const Coding& code) {
     if constexpr (T == Element::kF32) _mm512_storeu_ps(p, v);
     if constexpr (T == Element::kF16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtps_ph(v, kRound));
     if constexpr (T == Element::kU8 || T == Element::kS8) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(quantise(v, code)));
-    if constexpr (T == Element::kU16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(quantise(v, code)));
+    if constexpr (T == Element::kU16 || T == Element::kS16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(quantise(v, code)));
   }
   LUTRA_VECTOR_INLINE static Value real(__m512i codes, const Coding& code) {
     return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_add_epi32(codes, code.offset)), code.scale);

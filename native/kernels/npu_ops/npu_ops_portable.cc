@@ -31,6 +31,12 @@ float load(const ConstElements& x, size_t i) {
       code = wide;
       break;
     }
+    case Element::kS16: {
+      int16_t wide;
+      std::memcpy(&wide, x.data + i * 2, 2);
+      code = wide;
+      break;
+    }
   }
   return static_cast<float>(code + x.affine.offset) * x.affine.scale;
 }
@@ -49,7 +55,7 @@ void store(const Elements& y, size_t i, float value) {
   if (std::isnan(steps)) steps = 0.0f;
   const auto lo = static_cast<float>(lowest_code(y.type) + y.affine.offset), hi = static_cast<float>(highest_code(y.type) + y.affine.offset);
   const int32_t code = static_cast<int32_t>(std::nearbyint(std::clamp(steps, lo, hi))) - y.affine.offset;
-  if (y.type == Element::kU16) {
+  if (is_16_bit(y.type)) {
     const auto wide = static_cast<uint16_t>(code);
     std::memcpy(y.data + i * 2, &wide, 2);
   } else {

@@ -120,13 +120,13 @@ using Map = void (*)(const ConstElements& a, const ConstElements& b, const Eleme
 
 template <Element From>
 constexpr Map kConvertFrom[kElementCount] = {map<Convert, From, Element::kF32>, map<Convert, From, Element::kF16>, map<Convert, From, Element::kU8>,
-                                             map<Convert, From, Element::kS8>, map<Convert, From, Element::kU16>};
+                                             map<Convert, From, Element::kS8>, map<Convert, From, Element::kU16>, map<Convert, From, Element::kS16>};
 constexpr const Map* kConvert[kElementCount] = {kConvertFrom<Element::kF32>, kConvertFrom<Element::kF16>, kConvertFrom<Element::kU8>, kConvertFrom<Element::kS8>,
-                                                kConvertFrom<Element::kU16>};
+                                                kConvertFrom<Element::kU16>, kConvertFrom<Element::kS16>};
 /// An Op on one type, for each type.
 template <class Op>
 constexpr Map kSameType[kElementCount] = {map<Op, Element::kF32, Element::kF32>, map<Op, Element::kF16, Element::kF16>, map<Op, Element::kU8, Element::kU8>,
-                                          map<Op, Element::kS8, Element::kS8>, map<Op, Element::kU16, Element::kU16>};
+                                          map<Op, Element::kS8, Element::kS8>, map<Op, Element::kU16, Element::kU16>, map<Op, Element::kS16, Element::kS16>};
 
 void convert(const ConstElements& x, const Elements& y, size_t count) { kConvert[static_cast<size_t>(x.type)][static_cast<size_t>(y.type)](x, x, y, count); }
 
@@ -147,5 +147,6 @@ void rms_norm(const ConstElements& x, const float* gain, const float* bias, floa
     case Element::kU8: return rms_norm_row<Element::kU8>(x, gain, bias, epsilon, y, columns);
     case Element::kS8: return rms_norm_row<Element::kS8>(x, gain, bias, epsilon, y, columns);
     case Element::kU16: return rms_norm_row<Element::kU16>(x, gain, bias, epsilon, y, columns);
+    case Element::kS16: return rms_norm_row<Element::kS16>(x, gain, bias, epsilon, y, columns);
   }
 }
