@@ -7,15 +7,17 @@ import { nodeResult } from './npu-ops.js';
 import { type AnyAttrs, type CpuAttrs, type CpuOp, inferOp, type NpuAttrs, type NpuOp, type TargetOf } from './ops.js';
 import { badPlan } from './schema.js';
 import { cutSegments, type Item } from './segments.js';
+import { type Constant, ConstantTable, type NodeSink } from './sink.js';
 import { NO_QUANT, type Quant, sameDims, sameQuant, type Tensor, type TensorId, type TensorType } from './tensor.js';
 
-export class GraphBuilder {
+export class GraphBuilder implements NodeSink {
   readonly config: PlanConfig;
   /** Ops on the CPU and on the NPU. A run of NPU ops without a CPU op between them becomes one segment. */
   readonly cpu: CpuBuilder = new CpuBuilder(this);
   readonly npu: NpuBuilder = new NpuBuilder(this);
   private readonly tensors: Tensor[] = [];
   private readonly names = new Map<string, TensorId>();
+  private readonly constantTable = new ConstantTable();
   private readonly segments: Segment[] = [];
   private readonly programs: Program[] = [];
   private items: Item[] | null = null;
@@ -33,6 +35,22 @@ export class GraphBuilder {
     if (t.kind !== 'weight' || t.dtype !== dtype || !sameDims(t.dims, dims) || !sameQuant(t.quant, quant))
       throw badPlan(`two tensors named ${name}`);
     return known;
+  }
+
+  /**
+   * A weight whose values the graph itself decides. A plan holds its name only: the values have to lie under that name in one of the files that
+   * the engine is given ({@link constants}).
+   */
+  constant(name: string, value: Constant): TensorId {
+    return this.constantTable.add(name, value, () => {
+      if (this.names.has(name)) throw badPlan(`two tensors named ${name}`);
+      return this.weight(name, value.dtype, value.dims, value.quant);
+    });
+  }
+
+  /** What {@link constant} was given, by name. */
+  constants(): { name: string; value: Constant }[] {
+    return this.constantTable.entries();
   }
 
   tensor(id: TensorId): Tensor {
@@ -71,15 +89,26 @@ export class GraphBuilder {
 
   /** Adds a node of the NPU, named after its output. Prefer the methods of {@link npu}. */
   addNode<K extends NpuOp>(op: K, inputs: readonly TensorId[], attrs: NpuAttrs<K>, target: TargetOf<K>, name: string): TensorId {
-    const types = inferOp(op, this.types(inputs), attrs as AnyAttrs, target, this.config, this.prefixed([name]));
+    const [output] = this.addNodes(op, inputs, attrs, target, [name]);
+    if (output === undefined) throw badPlan(`${op} has no output`);
+    return output;
+  }
+
+  /** The same of a node with several outputs, named after the first. */
+  addNodes<K extends NpuOp>(
+    op: K,
+    inputs: readonly TensorId[],
+    attrs: NpuAttrs<K>,
+    target: TargetOf<K>,
+    names: readonly string[],
+  ): TensorId[] {
+    const types = inferOp(op, this.types(inputs), attrs as AnyAttrs, target, this.config, this.prefixed(names));
     const outputs = this.results(
       types.map((t) => nodeResult(t, this.config.chunk)),
-      [name],
+      names,
     );
-    const [output] = outputs;
-    if (output === undefined) throw badPlan(`${op} has no output`);
-    this.open().push({ on: 'npu', node: { op, name: this.prefix + name, inputs: [...inputs], outputs, attrs } as Node });
-    return output;
+    this.open().push({ on: 'npu', node: { op, name: this.prefix + names[0], inputs: [...inputs], outputs, attrs } as Node });
+    return outputs;
   }
 
   /** The finished graph. */

@@ -1,6 +1,9 @@
 /** Element types of a plan: codes of the binary format, sizes, and which values an integer type holds. */
 
-/** The order is free; `code` is the format (docs/architecture.md, "Plan"). `bytes` is 0 for block types, which have no size per element. */
+/**
+ * The order is free; `code` is the format (docs/architecture.md, "Plan"), 0 for a type that no plan holds. `bytes` is 0 for block types, which have
+ * no size per element. S32 with an encoding is fixed point, without one QNN's INT32.
+ */
 export const DTYPES = {
   f32: { code: 1, bytes: 4 },
   f16: { code: 2, bytes: 2 },
@@ -9,6 +12,7 @@ export const DTYPES = {
   u16: { code: 5, bytes: 2 },
   s32: { code: 6, bytes: 4 },
   u32: { code: 7, bytes: 4 },
+  bool8: { code: 0, bytes: 1 },
   q4_0: { code: 16, bytes: 0 },
   q4_1: { code: 17, bytes: 0 },
   q8_0: { code: 18, bytes: 0 },
@@ -21,7 +25,9 @@ export type QuantType = 'u8' | 's8' | 'u16';
 /** Types of a weight of the CPU. */
 export type WeightType = 'f32' | 'f16' | 'q4_0' | 'q4_1' | 'q8_0';
 
-const byCode = new Map<number, DType>((Object.keys(DTYPES) as DType[]).map((name) => [DTYPES[name].code, name]));
+const byCode = new Map<number, DType>(
+  (Object.keys(DTYPES) as DType[]).filter((name) => DTYPES[name].code !== 0).map((name) => [DTYPES[name].code, name]),
+);
 
 /** The type of a code, or undefined when there is none. */
 export function dtypeOfCode(code: number): DType | undefined {

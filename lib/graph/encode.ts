@@ -98,6 +98,7 @@ class PlanWriter {
     const { rows, cols } = t.kind === 'weight' ? weightMatrix(t.dims) : { rows: 0, cols: 0 };
     const dims = [0, 1, 2, 3].map((i) => t.dims[i] ?? 0);
     const q = t.quant;
+    if (DTYPES[t.dtype].code === 0) throw badPlan(`${t.name} is ${t.dtype}, which a plan cannot hold`);
     this.tensors.push(
       this.strings.offset(t.name),
       DTYPES[t.dtype].code,
@@ -140,6 +141,7 @@ class PlanWriter {
   }
 
   private nodeAttr(name: string, type: AttrType, value: AttrValue): void {
+    if (type === 'i32s') throw badPlan(`attribute ${name} is a signed tensor, which a plan cannot hold`);
     const at = this.strings.offset(name);
     if (typeof value === 'object') {
       if (value.dims.length === 1 && value.values.length === 1) this.attrs.push(at, ATTR_CODES.u32One, ...value.values);

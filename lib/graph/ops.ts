@@ -52,17 +52,13 @@ function isValueOf(type: AttrType, value: AttrValue | undefined): boolean {
     case 'u32':
       return isU32(value);
     case 'i32':
-      return typeof value === 'number' && (value | 0) === value && !Object.is(value, -0);
+      return isI32(value);
     case 'bool':
       return typeof value === 'boolean';
     case 'u32s':
-      return (
-        typeof value === 'object' &&
-        value.dims.length <= 4 &&
-        value.dims.every(isU32) &&
-        value.values.every(isU32) &&
-        value.dims.reduce((n, d) => n * d, 1) === value.values.length
-      );
+      return isTensorOf(value, isU32);
+    case 'i32s':
+      return isTensorOf(value, isI32);
     default:
       return type satisfies never;
   }
@@ -70,6 +66,20 @@ function isValueOf(type: AttrType, value: AttrValue | undefined): boolean {
 
 function isU32(value: AttrValue | undefined): boolean {
   return typeof value === 'number' && value >>> 0 === value && !Object.is(value, -0);
+}
+
+function isI32(value: AttrValue | undefined): boolean {
+  return typeof value === 'number' && (value | 0) === value && !Object.is(value, -0);
+}
+
+function isTensorOf(value: AttrValue | undefined, isElement: (value: number) => boolean): boolean {
+  return (
+    typeof value === 'object' &&
+    value.dims.length <= 4 &&
+    value.dims.every(isU32) &&
+    value.values.every(isElement) &&
+    value.dims.reduce((n, d) => n * d, 1) === value.values.length
+  );
 }
 
 /** The target that an op with this output was given. */

@@ -9,7 +9,13 @@ export interface U32Tensor {
   readonly values: readonly number[];
 }
 
-/** Attribute types: f64 only for CPU steps; f32, u32, i32, bool and u32s are parameters of QNN ops (u32 and bool also of steps). */
+/** The same of signed values. A plan cannot hold one. */
+export interface I32Tensor {
+  readonly dims: readonly number[];
+  readonly values: readonly number[];
+}
+
+/** Attribute types: f64 only for CPU steps; f32, u32, i32, bool, u32s and i32s are parameters of QNN ops (u32 and bool also of steps). */
 export interface AttrTypes {
   f64: number;
   f32: number;
@@ -17,6 +23,7 @@ export interface AttrTypes {
   i32: number;
   bool: boolean;
   u32s: U32Tensor;
+  i32s: I32Tensor;
 }
 export type AttrType = keyof AttrTypes;
 export type AttrValue = AttrTypes[AttrType];

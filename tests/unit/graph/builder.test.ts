@@ -63,18 +63,33 @@ describe('tables', () => {
       'observe',
     ]);
     expect([...NPU_OP_NAMES].sort()).toEqual([
+      'Concat',
       'Conv2d',
       'Convert',
       'Dequantize',
       'ElementWiseAdd',
+      'ElementWiseDivide',
+      'ElementWiseLessEqual',
+      'ElementWiseMaximum',
+      'ElementWiseMinimum',
       'ElementWiseMultiply',
+      'ElementWiseSelect',
+      'ElementWiseSubtract',
       'FullyConnected',
       'Gather',
+      'Gelu',
+      'LayerNorm',
+      'MatMul',
       'Quantize',
       'Relu',
       'Reshape',
       'RmsNorm',
+      'ScatterNd',
       'Sigmoid',
+      'Softmax',
+      'Split',
+      'StridedSlice',
+      'Transpose',
     ]);
     expect(Object.fromEntries(Object.entries(DTYPES).map(([k, v]) => [k, v.code]))).toEqual({
       f32: 1,
@@ -84,12 +99,14 @@ describe('tables', () => {
       u16: 5,
       s32: 6,
       u32: 7,
+      bool8: 0,
       q4_0: 16,
       q4_1: 17,
       q8_0: 18,
     });
     expect(dtypeOfCode(17)).toBe('q4_1');
     expect(dtypeOfCode(8)).toBeUndefined();
+    expect(dtypeOfCode(0)).toBeUndefined();
     expect([quantLimits('u8').hi, quantLimits('s8').lo, quantLimits('s8').hi, quantLimits('u16').hi]).toEqual([255, -128, 127, 65535]);
   });
 
@@ -213,7 +230,7 @@ describe('inference', () => {
       // @ts-expect-error a layer is missing
       g.addStep('kv_append', [x, x], {}, null, []);
       // @ts-expect-error no such op
-      g.addNode('Softmax', [x], {}, null, 'y');
+      g.addNode('Swish', [x], {}, null, 'y');
       // @ts-expect-error Dequantize writes a float
       g.addNode('Dequantize', [x], {}, { dtype: 'u8' }, 'y');
       // @ts-expect-error a number is not a tensor
