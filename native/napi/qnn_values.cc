@@ -47,7 +47,23 @@ int32_t i32(const Napi::Object& object, const char* name) {
   return static_cast<int32_t>(value);
 }
 
-qnn::Encoding encoding_of(const Napi::Object& object) {
+/// Libraries compute with 1 / scale, and Qualcomm's corrupts its memory when that is not a number. Only a bias may have scale 0: it then takes that of its product.
+void check_scale(float scale, qnn::abi::DataType dtype) {
+  const bool usable = dtype == qnn::abi::DataType::kSfixed32 ? scale >= 0 : scale > 0;
+  if (!usable || !std::isfinite(scale)) bad("an encoding of " + qnn::dtype_name(dtype) + " has a scale of " + std::to_string(scale));
+}
+
+/// 0 has to be among the values that a type can hold: where it is not, Qualcomm's compiler corrupts its memory.
+void check_offset(int32_t offset, qnn::abi::DataType dtype) {
+  using D = qnn::abi::DataType;
+  const bool is_signed = dtype == D::kSfixed8 || dtype == D::kSfixed16;
+  const int64_t bits = dtype == D::kSfixed8 || dtype == D::kUfixed8 ? 8 : dtype == D::kSfixed16 || dtype == D::kUfixed16 ? 16 : 0;
+  if (bits == 0) return;
+  const int64_t lo = is_signed ? -(int64_t{1} << (bits - 1)) : 0, hi = lo + (int64_t{1} << bits) - 1, zero = -int64_t{offset};
+  if (zero < lo || zero > hi) bad("an encoding of " + qnn::dtype_name(dtype) + " has the offset " + std::to_string(offset) + ", so that 0 would be stored as " + std::to_string(zero));
+}
+
+qnn::Encoding encoding_of(const Napi::Object& object, qnn::abi::DataType dtype) {
   using Kind = qnn::Encoding::Kind;
   const std::string kind = string(object, "kind");
   qnn::Encoding out;
@@ -69,10 +85,10 @@ qnn::Encoding encoding_of(const Napi::Object& object) {
   } else {
     bad("encoding kind '" + kind + "' is unknown");
   }
-  for (const float scale : out.scales) {
-    if (!(scale >= 0)) bad("an encoding has a scale of " + std::to_string(scale));
-  }
-  if (!(out.scale >= 0)) bad("an encoding has a scale of " + std::to_string(out.scale));
+  for (const float scale : out.scales) check_scale(scale, dtype);
+  for (const int32_t offset : out.offsets) check_offset(offset, dtype);
+  check_offset(out.offset, dtype);
+  if (kind == "scaleOffset" || kind == "bw") check_scale(out.scale, dtype);
   if (kind == "bw" || kind == "bwAxis" || kind == "blockwise") {
     if (out.bits < 1 || out.bits > 16) bad("an encoding has " + std::to_string(out.bits) + " bits");
   }
@@ -221,7 +237,7 @@ qnn::TensorDesc tensor_desc(const Napi::Object& object) {
   desc.dtype = static_cast<qnn::abi::DataType>(u32(object, "dtype"));
   desc.dims = checked_dims(object, "tensor '" + desc.name + "'");
   const Napi::Value encoding = object.Get("encoding");
-  if (!encoding.IsUndefined()) desc.encoding = encoding_of(object_of(encoding, "the encoding of tensor '" + desc.name + "'"));
+  if (!encoding.IsUndefined()) desc.encoding = encoding_of(object_of(encoding, "the encoding of tensor '" + desc.name + "'"), desc.dtype);
   return desc;
 }
 
@@ -232,6 +248,8 @@ qnn::NodeDesc node_desc(const Napi::Object& object) {
   desc.inputs = list_of(object, "inputs", tensor_ref);
   desc.outputs = list_of(object, "outputs", tensor_ref);
   desc.params = list_of(object, "params", param_desc);
+  // No op is without; Qualcomm's validator crashes on some that have none.
+  if (desc.inputs.empty() || desc.outputs.empty()) bad("node '" + desc.name + "' has no " + (desc.inputs.empty() ? "inputs" : "outputs"));
   return desc;
 }
 

@@ -11,6 +11,7 @@ import { Graph } from './graph.js';
 import { type OpName, type OpParams, QNN_OPS, shapeOf } from './ops.js';
 import { paramsBySchema, paramsByTag, type TaggedParam } from './params.js';
 import { refusalOf, type Target } from './refusals.js';
+import { checkShapes } from './shapes.js';
 import { type GraphSignature, tensorSignature } from './signature.js';
 import { type Dims, elementsOf, nativeTensor, type Role, Tensor, type TensorSpec } from './tensor.js';
 
@@ -167,7 +168,7 @@ export class GraphBuilder {
 
   #untyped(node: UntypedNode): Asked {
     checkNode(node);
-    return this.#ask(node, paramsByTag(node.params));
+    return this.#ask(node, paramsByTag(node.type, node.params, shapeOf(node.type)?.params));
   }
 
   #ask(node: UntypedNode, params: NativeParam[]): Asked {
@@ -177,6 +178,8 @@ export class GraphBuilder {
     if (shape) {
       checkCount(node.type, 'inputs', inputs.length, shape.inputs);
       checkCount(node.type, 'outputs', outputs.length, shape.outputs);
+      if (inputs.slice(0, shape.inputs[0]).some((tensor) => tensor == null))
+        throw new LutraError('LUTRA_INVALID_ARGUMENT', `The first ${shape.inputs[0]} inputs of ${node.type} are not optional.`);
     }
     const native: NativeNode = {
       name,
@@ -185,6 +188,7 @@ export class GraphBuilder {
       outputs: outputs.map((tensor, i) => Tensor.indexIn(this, tensor, `output ${i} of node '${name}'`)),
       params,
     };
+    if (shape?.shape) checkShapes(node.type, shape.shape, inputs as readonly Tensor[], outputs);
     // Optional inputs at the end are left out as if they had not been named.
     while (native.inputs.at(-1) === null) native.inputs.pop();
     return { native, refusal: refusalOf({ name, type: node.type, inputs: inputs.map((tensor) => tensor ?? null) }, this.#target) };

@@ -4,12 +4,15 @@
  */
 import { NPU_OPS } from '../../graph/npu-ops.js';
 import type { ParamSchema, ParamsOf } from './params.js';
+import type { ShapeRule } from './shapes.js';
 
 export interface OpShape<S extends ParamSchema = ParamSchema> {
   /** Fewest and most inputs and outputs. */
   readonly inputs: readonly [number, number];
   readonly outputs: readonly [number, number];
   readonly params: S;
+  /** How the output's shape follows from the inputs', for ops with which libraries do not look closely themselves. */
+  readonly shape: ShapeRule | null;
 }
 
 type Count = number | readonly [number, number];
@@ -19,7 +22,11 @@ function range(count: Count): readonly [number, number] {
 }
 
 function op<const S extends ParamSchema>(inputs: Count, params: S, outputs: Count = 1): OpShape<S> {
-  return { inputs: range(inputs), outputs: range(outputs), params };
+  return { inputs: range(inputs), outputs: range(outputs), params, shape: null };
+}
+
+function elementwise<const S extends ParamSchema>(inputs: number, params: S): OpShape<S> {
+  return { ...op(inputs, params), shape: 'elementwise' };
 }
 
 const MANY = 1024;
@@ -67,8 +74,8 @@ const UNARY_OPERATIONS = [
 ] as const;
 const NEURON_OPERATIONS = ['elu', 'gelu', 'hardSigmoid', 'hardSwish', 'relu', 'reluMinMax', 'sigmoid', 'softplus', 'tanh'] as const;
 
-const unary = op(1, {});
-const binary = op(2, {});
+const unary = elementwise(1, {});
+const binary = elementwise(2, {});
 const reduce = op(1, { axes: 'u32s', keep_dims: 'bool?' });
 const argument = op(1, { axis: 'u32', keep_dims: 'bool?' });
 const pool = { filter_size: 'u32s', stride: 'u32s', pad_amount: 'u32s', rounding_mode: ['floor', 'ceil'] } as const;
@@ -77,27 +84,27 @@ const convolution = { stride, pad_amount, dilation: 'u32s?' } as const;
 
 export const QNN_OPS = {
   // Types
-  Quantize: op(1, NPU_OPS.Quantize.attrs),
-  Dequantize: op(1, NPU_OPS.Dequantize.attrs),
-  Convert: op(1, { dynamic_input_data: 'bool?', dynamic_output_data: 'bool?' }),
+  Quantize: elementwise(1, NPU_OPS.Quantize.attrs),
+  Dequantize: elementwise(1, NPU_OPS.Dequantize.attrs),
+  Convert: elementwise(1, { dynamic_input_data: 'bool?', dynamic_output_data: 'bool?' }),
   Cast: unary,
 
   // Linear algebra
   FullyConnected: op([2, 3], { ...NPU_OPS.FullyConnected.attrs, keep_dims: 'bool?' }),
-  MatMul: op([2, 3], { transpose_in0: 'bool?', transpose_in1: 'bool?' }),
+  MatMul: { ...op([2, 3], { transpose_in0: 'bool?', transpose_in1: 'bool?' }), shape: 'matmul' },
   Conv2d: op([2, 3], { ...convolution, group: 'u32?' }),
   DepthWiseConv2d: op([2, 3], convolution),
   TransposeConv2d: op([2, 3], { stride, pad_amount, group: 'u32?', output_padding: 'u32s?' }),
   PoolAvg2d: op(1, { ...pool, count_pad_for_edges: 'bool?' }),
   PoolMax2d: op(1, pool),
-  HadamardTransform: op(1, { scale: 'f32?' }),
+  HadamardTransform: elementwise(1, { scale: 'f32?' }),
 
   // Normalisation
   RmsNorm: op([2, 3], NPU_OPS.RmsNorm.attrs),
   LayerNorm: op([1, 3], { epsilon: 'f32?', axes: 'u32s' }),
-  L2Norm: op(1, { axes: 'u32s?', axis: 'u32?', epsilon: 'f32?' }),
-  Softmax: op(1, { axis: 'u32?', beta: 'f32?' }),
-  LogSoftmax: op(1, { axis: 'u32?', beta: 'f32?' }),
+  L2Norm: elementwise(1, { axes: 'u32s?', axis: 'u32?', epsilon: 'f32?' }),
+  Softmax: elementwise(1, { axis: 'u32?', beta: 'f32?' }),
+  LogSoftmax: elementwise(1, { axis: 'u32', beta: 'f32?' }),
 
   // Elementwise
   ElementWiseAdd: binary,
@@ -118,7 +125,7 @@ export const QNN_OPS = {
   ElementWiseAnd: binary,
   ElementWiseOr: binary,
   ElementWiseNot: unary,
-  ElementWiseSelect: op(3, {}),
+  ElementWiseSelect: elementwise(3, {}),
   ElementWiseAbs: unary,
   ElementWiseNeg: unary,
   ElementWiseExp: unary,
@@ -131,9 +138,9 @@ export const QNN_OPS = {
   ElementWiseCos: unary,
   ElementWiseSquareRoot: unary,
   ElementWiseRsqrt: unary,
-  ElementWiseBinary: op(2, { operation: BINARY_OPERATIONS }),
-  ElementWiseUnary: op(1, { operation: UNARY_OPERATIONS }),
-  ElementWiseNeuron: op(1, {
+  ElementWiseBinary: elementwise(2, { operation: BINARY_OPERATIONS }),
+  ElementWiseUnary: elementwise(1, { operation: UNARY_OPERATIONS }),
+  ElementWiseNeuron: elementwise(1, {
     operation: NEURON_OPERATIONS,
     alpha: 'f32?',
     beta: 'f32?',
@@ -141,14 +148,14 @@ export const QNN_OPS = {
     max_value: 'f32?',
     threshold: 'f32?',
   }),
-  Relu: op(1, NPU_OPS.Relu.attrs),
+  Relu: elementwise(1, NPU_OPS.Relu.attrs),
   Relu6: unary,
-  ReluMinMax: op(1, { min_value: 'f32', max_value: 'f32' }),
+  ReluMinMax: elementwise(1, { min_value: 'f32', max_value: 'f32' }),
   Gelu: unary,
   HardSwish: unary,
-  Sigmoid: op(1, NPU_OPS.Sigmoid.attrs),
+  Sigmoid: elementwise(1, NPU_OPS.Sigmoid.attrs),
   Tanh: unary,
-  Elu: op(1, { alpha: 'f32?' }),
+  Elu: elementwise(1, { alpha: 'f32?' }),
   Prelu: binary,
 
   // Data movement
@@ -181,7 +188,7 @@ export const QNN_OPS = {
   Argmax: argument,
   Argmin: argument,
   TopK: op(1, { k: 'u32', largest: 'bool?' }, 2),
-  CumulativeSum: op(1, { axis: 'u32', exclusive: 'bool?', reverse: 'bool?' }),
+  CumulativeSum: elementwise(1, { axis: 'u32', exclusive: 'bool?', reverse: 'bool?' }),
 } as const;
 
 export type OpName = keyof typeof QNN_OPS;

@@ -112,13 +112,35 @@ export function paramsBySchema(op: string, schema: ParamSchema, given: Readonly<
   return out;
 }
 
-/** Parameters of an untyped node for the addon. Throws LUTRA_INVALID_ARGUMENT. */
-export function paramsByTag(given: Readonly<Record<string, TaggedParam>> = {}): NativeParam[] {
-  return Object.entries(given).map(([name, tagged]) => {
-    const entries = typeof tagged === 'object' && tagged !== null ? Object.entries(tagged) : [];
+/** What a schema calls the type of a parameter as the addon has it. */
+function typeOf(param: NativeParam): string {
+  if (param.type !== 'tensor') return param.type;
+  return Object.keys(TENSORS).find((type) => param.values instanceof TENSORS[type]!.array) ?? param.type;
+}
+
+/**
+ * Parameters of an untyped node for the addon. `schema` is that of the op where it is known: its parameters must be there and of their types, because
+ * validators crash on some that are not; others may be added. Throws LUTRA_INVALID_ARGUMENT.
+ */
+export function paramsByTag(op: string, given: Readonly<Record<string, TaggedParam>> = {}, schema: ParamSchema = {}): NativeParam[] {
+  const params = tagged(given);
+  for (const [name, spec] of Object.entries(schema)) {
+    const param = params.find((one) => one.name === name);
+    const optional = typeof spec !== 'string' || spec.endsWith('?');
+    const type = typeof spec === 'string' ? spec.replace('?', '') : 'u32';
+    if (param ? typeOf(param) !== type : !optional) {
+      throw new LutraError('LUTRA_INVALID_ARGUMENT', `${op} ${param ? 'has' : 'needs'} the parameter '${name}' as ${type}.`);
+    }
+  }
+  return params;
+}
+
+function tagged(given: Readonly<Record<string, TaggedParam>>): NativeParam[] {
+  return Object.entries(given).map(([name, value]) => {
+    const entries = typeof value === 'object' && value !== null ? Object.entries(value) : [];
     const [entry] = entries;
     const known = entry !== undefined && (SCALARS.includes(entry[0]) || Object.hasOwn(TENSORS, entry[0]));
-    if (entries.length !== 1 || !known) throw bad(name, tagged, 'one of f32, u32, i32, bool, u32s, i32s, f32s, as in { u32: 1 }');
+    if (entries.length !== 1 || !known) throw bad(name, value, 'one of f32, u32, i32, bool, u32s, i32s, f32s, as in { u32: 1 }');
     return nativeParam(name, entry[0], entry[1]);
   });
 }
