@@ -38,6 +38,34 @@ kernels::Element computed_element(const TensorInfo& tensor) {
   return *element;
 }
 
+TypeSet type_of(const TensorInfo& tensor) noexcept {
+  switch (tensor.dtype) {
+    case abi::DataType::kFloat32: return kTypeF32;
+    case abi::DataType::kFloat16: return kTypeF16;
+    case abi::DataType::kUfixed8: return kTypeU8;
+    case abi::DataType::kSfixed8: return kTypeS8;
+    case abi::DataType::kUfixed16: return kTypeU16;
+    case abi::DataType::kSfixed16: return kTypeS16;
+    case abi::DataType::kInt32: return kTypeI32;
+    case abi::DataType::kUint32: return kTypeU32;
+    case abi::DataType::kBool8: return kTypeBool;
+    case abi::DataType::kInt64: return kTypeI64;
+    case abi::DataType::kUint8: return kTypePlainU8;
+    case abi::DataType::kInt8: return kTypePlainI8;
+    default: return 0;
+  }
+}
+
+void expect_type(const TensorInfo& tensor, TypeSet types) {
+  if ((type_of(tensor) & types) == 0) refuse("'" + tensor.name + "' is " + data_type_name(tensor.dtype));
+  if (element_of(tensor.dtype)) computed_element(tensor);
+}
+
+void expect_same_values(const TensorInfo& a, const TensorInfo& b) {
+  if (a.dtype != b.dtype) refuse("'" + a.name + "' and '" + b.name + "' have different types");
+  if (!(a.quantization == b.quantization)) refuse("'" + a.name + "' and '" + b.name + "' have different encodings");
+}
+
 void expect_same_shape(const TensorInfo& a, const TensorInfo& b) {
   if (a.dims != b.dims) refuse("'" + a.name + "' and '" + b.name + "' have different shapes");
 }
@@ -63,6 +91,27 @@ int64_t integer_param(const Node& node, std::string_view name, int64_t fallback)
   if (!param->is_tensor && param->dtype == abi::DataType::kInt32) return static_cast<int32_t>(word);
   if (!param->is_tensor && param->dtype == abi::DataType::kUint32) return word;
   refuse("parameter '" + param->name + "' is not an INT32 or UINT32 scalar");
+}
+
+const Param& required_param(const Node& node, std::string_view name) {
+  const Param* param = node.param(name);
+  if (param == nullptr) refuse("parameter '" + std::string(name) + "' is missing");
+  return *param;
+}
+
+size_t axis_param(const Node& node, std::string_view name, size_t rank, int64_t fallback) {
+  int64_t axis = integer_param(node, name, fallback);
+  if (axis < 0) axis += static_cast<int64_t>(rank);
+  if (axis < 0 || axis >= static_cast<int64_t>(rank)) refuse("the " + std::string(name) + " is out of range");
+  return static_cast<size_t>(axis);
+}
+
+std::span<const uint32_t> words_param(const Node& node, std::string_view name, size_t rank) {
+  const Param& param = required_param(node, name);
+  if (!param.is_tensor || (param.dtype != abi::DataType::kUint32 && param.dtype != abi::DataType::kInt32)) refuse("parameter '" + param.name + "' is not a tensor of UINT32 or INT32");
+  if (param.dims.size() != rank) refuse("parameter '" + param.name + "' has rank " + std::to_string(param.dims.size()));
+  if (param.words.empty()) refuse("parameter '" + param.name + "' has no data");
+  return param.words;
 }
 
 void expect_filled_param(const Node& node, std::string_view name, size_t count, uint32_t value) {

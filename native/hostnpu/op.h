@@ -1,8 +1,9 @@
-// The ops of the host NPU: one row each in the registry (op_table.cc), one file a family. Adding an op is a row and a definition.
+// The ops of the host NPU: one row each in the table of its family, one file a family. Adding an op is a row and a definition.
 #pragma once
 
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "hostnpu/node.h"
 #include "hostnpu/plan.h"
@@ -18,19 +19,16 @@ struct OpDefinition {
   void (*plan)(const Node& node, Planner& planner);  // of a node that passed `check`
 };
 
-std::span<const OpDefinition* const> op_definitions() noexcept;
+/// All of them.
+const std::vector<const OpDefinition*>& op_definitions();
 /// NULL when there is no such op.
-const OpDefinition* find_op(std::string_view type) noexcept;
+const OpDefinition* find_op(std::string_view type);
 
-// ops_convert.cc
-extern const OpDefinition kQuantizeOp, kDequantizeOp, kConvertOp;
-// ops_linear.cc
-extern const OpDefinition kFullyConnectedOp, kConv2dOp;
-// ops_elementwise.cc
-extern const OpDefinition kAddOp, kMultiplyOp, kSigmoidOp, kReluOp;
-// ops_norm.cc
-extern const OpDefinition kRmsNormOp;
-// ops_shape.cc
-extern const OpDefinition kReshapeOp, kGatherOp;
+// The families, one file each (ops_*.cc).
+std::span<const OpDefinition> convert_ops() noexcept;
+std::span<const OpDefinition> linear_ops() noexcept;
+std::span<const OpDefinition> elementwise_ops() noexcept;
+std::span<const OpDefinition> norm_ops() noexcept;
+std::span<const OpDefinition> shape_ops() noexcept;
 
 }  // namespace lutra::hostnpu

@@ -1,18 +1,20 @@
 #include "hostnpu/op.h"
 
 namespace lutra::hostnpu {
-namespace {
 
-constexpr const OpDefinition* kTable[] = {
-    &kQuantizeOp, &kDequantizeOp, &kConvertOp, &kFullyConnectedOp, &kConv2dOp, &kRmsNormOp, &kAddOp, &kMultiplyOp, &kSigmoidOp, &kReluOp, &kReshapeOp, &kGatherOp,
-};
+const std::vector<const OpDefinition*>& op_definitions() {
+  static const std::vector<const OpDefinition*> all = [] {
+    std::vector<const OpDefinition*> list;
+    for (const auto family : {convert_ops(), linear_ops(), elementwise_ops(), norm_ops(), shape_ops()}) {
+      for (const OpDefinition& op : family) list.push_back(&op);
+    }
+    return list;
+  }();
+  return all;
+}
 
-}  // namespace
-
-std::span<const OpDefinition* const> op_definitions() noexcept { return kTable; }
-
-const OpDefinition* find_op(std::string_view type) noexcept {
-  for (const OpDefinition* op : kTable) {
+const OpDefinition* find_op(std::string_view type) {
+  for (const OpDefinition* op : op_definitions()) {
     if (type == op->type) return op;
   }
   return nullptr;

@@ -71,10 +71,14 @@ void plan(const Node& node, Planner& planner) {
   planner.add(std::move(work));
 }
 
+constexpr OpDefinition kOps[] = {
+    {"Quantize", "F32, F16 to U8, S8, U16, S16 with scale and offset", check_quantize, plan},
+    {"Dequantize", "U8, S8, U16, S16 with scale and offset to F32, F16", check_dequantize, plan},
+    {"Convert", "between F32, F16, U8, S8, U16, S16 with static encodings", check_convert, plan},
+};
+
 }  // namespace
 
-const OpDefinition kQuantizeOp = {"Quantize", "F32, F16 to U8, S8, U16 with scale and offset", check_quantize, plan};
-const OpDefinition kDequantizeOp = {"Dequantize", "U8, S8, U16 with scale and offset to F32, F16", check_dequantize, plan};
-const OpDefinition kConvertOp = {"Convert", "between F32, F16, U8, S8, U16 with static encodings", check_convert, plan};
+std::span<const OpDefinition> convert_ops() noexcept { return kOps; }
 
 }  // namespace lutra::hostnpu

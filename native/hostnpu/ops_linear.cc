@@ -386,12 +386,14 @@ void plan_linear(const Node& node, const Linear& linear, Planner& planner) {
 void plan_fully_connected(const Node& node, Planner& planner) { plan_linear(node, describe_fully_connected(node), planner); }
 void plan_conv2d(const Node& node, Planner& planner) { plan_linear(node, describe_conv2d(node), planner); }
 
+constexpr OpDefinition kOps[] = {
+    {"FullyConnected", "U8, S8, U16, S16 x S8 (scale per tensor or per output, symmetric), F16 x S8, F16 x F16, F32 x F32; output of the input's type, [rows, outputs]; weight [outputs, inputs]; "
+     "optional constant bias S32 (quantised), F16 or F32", check_fully_connected, plan_fully_connected},
+    {"Conv2d", "the forms of FullyConnected with a 1x1 filter [1, 1, inputs, outputs], scales on axis 3, stride 1, no padding, group 1", check_conv2d, plan_conv2d},
+};
+
 }  // namespace
 
-const OpDefinition kFullyConnectedOp = {
-    "FullyConnected", "U8, S8, U16 x S8 (scale per tensor or per output, symmetric), F16 x S8, F16 x F16, F32 x F32; output of the input's type, [rows, outputs]; weight [outputs, inputs]; "
-    "optional constant bias S32 (quantised), F16 or F32",
-    check_fully_connected, plan_fully_connected};
-const OpDefinition kConv2dOp = {"Conv2d", "the forms of FullyConnected with a 1x1 filter [1, 1, inputs, outputs], scales on axis 3, stride 1, no padding, group 1", check_conv2d, plan_conv2d};
+std::span<const OpDefinition> linear_ops() noexcept { return kOps; }
 
 }  // namespace lutra::hostnpu

@@ -95,9 +95,12 @@ void plan(const Node& node, Planner& planner) {
   planner.add(std::move(work));
 }
 
+constexpr OpDefinition kOps[] = {
+    {"RmsNorm", "F32, F16 with constant gamma and optional beta of the same type; U8, U16 with gamma U8, S8, U16 and beta alike or S32; over the last axis", check, plan},
+};
+
 }  // namespace
 
-const OpDefinition kRmsNormOp = {"RmsNorm",
-                                 "F32, F16 with constant gamma and optional beta of the same type; U8, U16 with gamma U8, S8, U16 and beta alike or S32; over the last axis", check, plan};
+std::span<const OpDefinition> norm_ops() noexcept { return kOps; }
 
 }  // namespace lutra::hostnpu

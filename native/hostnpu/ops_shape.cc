@@ -108,9 +108,13 @@ void plan_gather(const Node& node, Planner& planner) {
   planner.add(std::move(work));
 }
 
+constexpr OpDefinition kOps[] = {
+    {"Reshape", "any type of whole bytes, the same elements, type and encoding on both sides", check_reshape, plan_reshape},
+    {"Gather", "any type of whole bytes, INT32 or UINT32 indices, one axis, the same encoding on both sides", check_gather, plan_gather},
+};
+
 }  // namespace
 
-const OpDefinition kReshapeOp = {"Reshape", "any type of whole bytes, the same elements, type and encoding on both sides", check_reshape, plan_reshape};
-const OpDefinition kGatherOp = {"Gather", "any type of whole bytes, INT32 or UINT32 indices, one axis, the same encoding on both sides", check_gather, plan_gather};
+std::span<const OpDefinition> shape_ops() noexcept { return kOps; }
 
 }  // namespace lutra::hostnpu

@@ -272,15 +272,16 @@ TEST(HostNpuInterface, NodesThatCannotBe) {
     EXPECT_NE(Session::lines()[0].find(reason), std::string::npos) << Session::lines()[0];
   };
   refused("FullyConnected", {&x, &w}, h, {}, "both have one type");
-  refused("FullyConnected", {&x, &w}, wide, {}, "U8, S8, U16 x S8");  // the log says what is taken
+  refused("FullyConnected", {&x, &w}, wide, {}, "U8, S8, U16, S16 x S8");  // the log says what is taken
   refused("FullyConnected", {&x, &w}, shape, {}, "the output is not [4, 6]");
   refused("FullyConnected", {&x}, y, {}, "inputs");
   refused("FullyConnected", {&x, &w}, y, {TestGraph::scalar("keep_dims", DataType::kBool8, 1)}, "keep_dims");
   refused("FullyConnected", {&x, &w}, y, {TestGraph::scalar("surprise", DataType::kBool8, 1)}, "surprise");
-  refused("Softmax", {&x}, y, {}, "there is no op Softmax");
+  refused("Softermax", {&x}, y, {}, "there is no op Softermax");
   refused("Conv2d", {&x, &w}, y, {}, "rank 4");
-  refused("Sigmoid", {&x}, y, {}, "shapes");
-  refused("ElementWiseAdd", {&x, &w}, y, {}, "neither the output's shape");
+  refused("Sigmoid", {&x}, y, {}, "does not repeat to the shape");
+  refused("ElementWiseAdd", {&x, &w}, y, {}, "different types");
+  refused("ElementWiseAdd", {&x, &x}, y, {}, "does not repeat to the shape");
   refused("Gather", {&x, &w}, y, {}, "the indices are S8");
   EXPECT_EQ(graph.try_node("Dequantize", {&y}, h).add, abi::kGraphUnconnectedNode);  // y is not written yet
   graph.node("FullyConnected", {&x, &w}, y);
