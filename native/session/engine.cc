@@ -85,6 +85,7 @@ std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWante
   std::vector<float> out;
   if (wanted == LogitsWanted::kAll) out.reserve(tokens.size() * plan_.config.vocab);
   timings_ = {};
+  last_logits_ = {};
   const auto begin = Clock::now();
   try {
     for (size_t at = 0; at < tokens.size(); at += plan_.config.chunk) {
@@ -97,26 +98,25 @@ std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWante
       run_chunk(*program, run);
       const auto logits = executor_->logits(*program, run);
       if (wanted == LogitsWanted::kAll) out.insert(out.end(), logits.begin(), logits.end());
-      if (last) last_logits_.assign(logits.begin() + (logits.empty() ? 0 : static_cast<ptrdiff_t>(logits.size() - plan_.config.vocab)), logits.end());
+      if (last && !logits.empty()) last_logits_ = logits.last(plan_.config.vocab);
       history_.insert(history_.end(), chunk.begin(), chunk.end());
     }
   } catch (...) {
     history_.resize(start);
-    last_logits_.clear();
+    last_logits_ = {};
     throw;
   }
   timings_.prefill_ms = ms_since(begin);
   timings_.prefill_tokens = static_cast<uint32_t>(tokens.size());
-  if (wanted == LogitsWanted::kLast) out = last_logits_;
+  if (wanted == LogitsWanted::kLast) out.assign(last_logits_.begin(), last_logits_.end());
   return out;
 }
 
 void Engine::decode(uint32_t token) {
-  last_logits_.clear();
+  last_logits_ = {};
   plan::Run run{{&token, 1}, length(), 1, &timings_.decode};
   run_chunk(*decode_program_, run);
-  const auto logits = executor_->logits(*decode_program_, run);
-  last_logits_.assign(logits.begin(), logits.end());
+  last_logits_ = executor_->logits(*decode_program_, run);
   history_.push_back(token);
 }
 
@@ -158,7 +158,7 @@ void Engine::truncate(uint32_t length) {
   if (length > history_.size()) throw Error(ErrorCode::kInvalidArgument, "cannot truncate " + std::to_string(history_.size()) + " positions to " + std::to_string(length));
   if (length == history_.size()) return;
   history_.resize(length);
-  last_logits_.clear();
+  last_logits_ = {};
 }
 
 std::vector<float> Engine::peek(std::string_view tensor) const {

@@ -105,7 +105,7 @@ class Engine {
   EngineInfo info_;
   Timings timings_;
   std::vector<uint32_t> history_;     // tokens in the KV cache
-  std::vector<float> last_logits_;    // of the last token; empty when unknown
+  std::span<const float> last_logits_;  // of the last token, in the executor's memory until the next run; empty when unknown
   const plan::Program* last_program_ = nullptr;
   plan::Run last_run_;
   std::vector<uint32_t> last_tokens_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "base/error.h"
@@ -25,12 +26,17 @@ double next_uniform(uint64_t& state) { return static_cast<double>(next_random(st
 
 /// The largest finite logit; the lowest id among equals.
 uint32_t argmax(std::span<const float> logits) {
-  size_t best = logits.size();
+  // One comparison a logit that nearly always fails: NaN and −inf never win it, +inf is turned away after it.
+  float best = -std::numeric_limits<float>::infinity();
+  size_t at = logits.size();
   for (size_t i = 0; i < logits.size(); ++i) {
-    if (std::isfinite(logits[i]) && (best == logits.size() || logits[i] > logits[best])) best = i;
+    if (logits[i] > best && logits[i] <= std::numeric_limits<float>::max()) {
+      best = logits[i];
+      at = i;
+    }
   }
-  if (best == logits.size()) throw Error(ErrorCode::kInternal, "no logit is finite", "the model's weights or ranges are damaged; convert it again");
-  return static_cast<uint32_t>(best);
+  if (at == logits.size()) throw Error(ErrorCode::kInternal, "no logit is finite", "the model's weights or ranges are damaged; convert it again");
+  return static_cast<uint32_t>(at);
 }
 
 }  // namespace
