@@ -105,12 +105,6 @@ GraphSpec linear_graph(const LinearRow& row, uint32_t seed) {
 
 Bound linear_bound(DT dtype) { return dtype == kF16 ? Bound::kFloat : dtype == kU16 ? Bound::kLinear16 : Bound::kLinear8; }
 
-std::string shape_name(const Dims& dims) {
-  std::string text;
-  for (const uint32_t dim : dims) text.append(text.empty() ? "" : "x").append(std::to_string(dim));
-  return text;
-}
-
 std::string fit_name(Fit fit) { return fit == kMinMax ? "minmax" : fit == kSymmetric ? "symmetric" : "plain"; }
 
 void add_linears(std::vector<Case>& cases) {
@@ -328,12 +322,19 @@ void add_movements(std::vector<Case>& cases) {
 
 }  // namespace
 
+std::string shape_name(const Dims& dims) {
+  std::string text;
+  for (const uint32_t dim : dims) text.append(text.empty() ? "" : "x").append(std::to_string(dim));
+  return text;
+}
+
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_linears(cases);
   add_converts(cases);
   add_floats(cases);
   add_movements(cases);
+  add_elementwise_cases(cases);
   return cases;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,19 @@ struct Case {
   /// Why Qualcomm's runtime need not keep the bound; empty when it must. The host NPU must in any case. Never on a form that plans emit, and on less
   /// than a tenth of all cases.
   std::string exception = {};
+  /// A wider bound of Qualcomm's runtime than of the host NPU, where its functions are tables.
+  std::optional<Bound> qualcomm = {};
+  /// Qualcomm's runtime crashes or does not take it (see `exception`): it is not run there.
+  bool only_host = false;
+  /// The op itself gives many lowest or highest values.
+  bool saturates = false;
 };
+
+// One file a family.
+void add_elementwise_cases(std::vector<Case>& cases);
+
+/// "128x576"
+std::string shape_name(const Dims& dims);
 
 std::vector<Case> all_cases();
 

@@ -81,7 +81,12 @@ std::optional<std::string> violation(Bound bound, const Figures& figures) {
     case Bound::kOther8: steps = 1, equal = 0.5; break;
     case Bound::kLinear16: steps = 2; break;
     case Bound::kOther16: steps = 1, equal = 0.5; break;
+    case Bound::kSteps5: steps = 5; break;
+    case Bound::kSteps18: steps = 18; break;
+    case Bound::kSteps34: steps = 34; break;
+    case Bound::kTable16: steps = INFINITY, error = 5e-7; break;
     case Bound::kFloat: steps = 1, error = 1e-6; break;
+    case Bound::kFloat5: steps = 1, error = 1e-5; break;
     case Bound::kExact: equal = 1; break;
   }
   // Written so that a NaN is out of bounds.
@@ -95,7 +100,12 @@ const char* bound_name(Bound bound) {
     case Bound::kOther8: return "<= 1 step, >= 50 % equal";
     case Bound::kLinear16: return "<= 2 steps";
     case Bound::kOther16: return "<= 1 step, >= 50 % equal";
+    case Bound::kSteps5: return "<= 5 steps";
+    case Bound::kSteps18: return "<= 18 steps";
+    case Bound::kSteps34: return "<= 34 steps";
+    case Bound::kTable16: return "NMSE <= 5e-7";
     case Bound::kFloat: return "NMSE <= 1e-6";
+    case Bound::kFloat5: return "NMSE <= 1e-5";
     case Bound::kExact: return "exact";
   }
   return "";
@@ -103,7 +113,9 @@ const char* bound_name(Bound bound) {
 
 std::string describe(Bound bound, const Figures& figures) {
   switch (bound) {
-    case Bound::kFloat: return text("NMSE %.1e", figures.nmse);
+    case Bound::kTable16:
+    case Bound::kFloat:
+    case Bound::kFloat5: return text("NMSE %.1e", figures.nmse);
     case Bound::kExact: return text("%.4g %% equal", 100 * figures.equal);
     default: return text("%.0f step, %.2f %% equal", figures.steps, 100 * figures.equal);
   }

@@ -16,7 +16,12 @@ enum class Bound {
   kOther8,    // every other op with an 8-bit result: at most 1 step, half of them equal
   kLinear16,  // 16-bit linears with 8-bit weights: at most 2 steps
   kOther16,   // Quantize and Convert to 16 bits: at most 1 step, half of them equal
+  kSteps5,    // 16-bit results of functions that are tables: at most 5, 18, 34 steps
+  kSteps18,
+  kSteps34,
+  kTable16,   // other 16-bit functions: NMSE at most 5e-7
   kFloat,     // float results: NMSE at most 1e-6
+  kFloat5,    // NMSE at most 1e-5
   kExact,     // data movement, and conversions that lose nothing
 };
 

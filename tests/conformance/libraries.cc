@@ -29,9 +29,9 @@ void Libraries::TearDown() {
   qualcomm_.reset();
 }
 
-Libraries::Results Libraries::run(const GraphSpec& spec) {
+Libraries::Results Libraries::run(const GraphSpec& spec, bool only_host) {
   Results results{host_->run(spec), std::nullopt};
-  if (qualcomm_ != nullptr) results.qualcomm = qualcomm_->run(spec);
+  if (qualcomm_ != nullptr && !only_host) results.qualcomm = qualcomm_->run(spec);
   return results;
 }
 

@@ -25,7 +25,7 @@ class Libraries : public ::testing::Environment {
     std::vector<Bytes> host;
     std::optional<std::vector<Bytes>> qualcomm;
   };
-  static Results run(const GraphSpec& spec);
+  static Results run(const GraphSpec& spec, bool only_host = false);
 
  private:
   static inline std::unique_ptr<Npu> host_;

@@ -32,8 +32,9 @@ std::vector<Bytes> Npu::run(const GraphSpec& spec) const {
   std::vector<qnn::TensorRef> refs;
   for (const Tensor& tensor : spec.tensors()) refs.push_back(create(builder, tensor));
   for (const Node& node : spec.nodes()) {
-    qnn::NodeDesc desc{"node." + spec.tensor(node.output).name, node.op, {}, {refs[node.output]}, node.params};
+    qnn::NodeDesc desc{"node." + spec.tensor(node.outputs[0]).name, node.op, {}, {}, node.params};
     for (const size_t t : node.inputs) desc.inputs.push_back(refs[t]);
+    for (const size_t t : node.outputs) desc.outputs.push_back(refs[t]);
     builder.node(desc);
   }
   qnn::Graph graph = builder.finalize();

@@ -46,6 +46,51 @@ std::vector<double> reals(const Tensor& x) {
   return out;
 }
 
+void for_each_index(const Dims& dims, const std::function<void(const Index&)>& body) {
+  Index index(dims.size(), 0);
+  for (size_t left = element_count(dims); left > 0; --left) {
+    body(index);
+    for (size_t d = dims.size(); d-- > 0;) {
+      if (++index[d] < dims[d]) break;
+      index[d] = 0;
+    }
+  }
+}
+
+double at(std::span<const double> values, const Dims& dims, const Index& index) {
+  size_t position = 0;
+  for (size_t d = 0; d < dims.size(); ++d) {
+    if (index.at(d) >= dims[d]) throw std::logic_error("an index of the reference is out of range");
+    position = position * dims[d] + index[d];
+  }
+  return values[position];
+}
+
+std::vector<double> rearrange(const Tensor& x, const Dims& dims, const std::function<Index(const Index&)>& source) {
+  const std::vector<double> values = reals(x);
+  std::vector<double> y;
+  for_each_index(dims, [&](const Index& index) { y.push_back(at(values, x.dims, source(index))); });
+  return y;
+}
+
+std::vector<double> repeat(const Tensor& x, const Dims& dims) {
+  return rearrange(x, dims, [&](const Index& index) {
+    Index from(index.end() - static_cast<std::ptrdiff_t>(x.dims.size()), index.end());
+    for (size_t d = 0; d < from.size(); ++d) from[d] = x.dims[d] == 1 ? 0 : from[d];
+    return from;
+  });
+}
+
+Dims repeated_dims(const Dims& a, const Dims& b) {
+  Dims dims = a.size() < b.size() ? b : a;
+  const Dims& other = a.size() < b.size() ? a : b;
+  for (size_t i = 0; i < other.size(); ++i) {
+    uint32_t& dim = dims[dims.size() - other.size() + i];
+    dim = std::max(dim, other[i]);
+  }
+  return dims;
+}
+
 std::vector<double> linear(const Tensor& x, const Tensor& weight, const Tensor* bias) {
   const bool conv = weight.dims.size() == 4;
   const size_t in = x.dims.back(), out = conv ? weight.dims[3] : weight.dims[0];

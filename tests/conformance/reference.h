@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,6 +26,20 @@ std::vector<double> unary(const std::string& op, const Tensor& x);
 
 /// x with dimension `axis` replaced by the indices' shape.
 std::vector<double> gather(const Tensor& x, const Tensor& indices, size_t axis);
+
+using Index = std::vector<size_t>;
+
+/// Calls `body` with every index of a tensor of that shape, the last dimension fastest.
+void for_each_index(const Dims& dims, const std::function<void(const Index&)>& body);
+/// Element `index` of `values`, which have the shape `dims`.
+double at(std::span<const double> values, const Dims& dims, const Index& index);
+
+/// y[i] = x[source(i)], for data movement.
+std::vector<double> rearrange(const Tensor& x, const Dims& dims, const std::function<Index(const Index&)>& source);
+/// x repeated to `dims`, aligned at the last dimension.
+std::vector<double> repeat(const Tensor& x, const Dims& dims);
+/// The shape that both repeat to.
+Dims repeated_dims(const Dims& a, const Dims& b);
 
 /// The reals that `x` stores.
 std::vector<double> reals(const Tensor& x);

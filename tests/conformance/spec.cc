@@ -40,6 +40,10 @@ size_t GraphSpec::constant(const std::string& name, DT dtype, Dims dims, std::sp
   return add({name, Role::kConstant, dtype, std::move(dims), {}, {values.begin(), values.end()}, {}});
 }
 
+size_t GraphSpec::constant(const std::string& name, Target target, Dims dims, std::span<const double> values) {
+  return add({name, Role::kConstant, target.dtype, std::move(dims), calibrate(target.dtype, target.fit, values, target.clipped), {values.begin(), values.end()}, {}});
+}
+
 size_t GraphSpec::weight(const std::string& name, uint32_t out, uint32_t in, bool conv) {
   // As a converter makes them: normal weights, every output's largest one at ±127.
   std::vector<float> scales(out);
@@ -72,18 +76,30 @@ size_t GraphSpec::bias(const std::string& name, size_t x, size_t w) {
   return add_codes({name, Role::kConstant, DT::kSfixed32, {static_cast<uint32_t>(codes.size())}, qnn::Encoding::per_axis(0, steps), codes, {}});
 }
 
-size_t GraphSpec::result(Node node, const std::string& name, Target target, Dims dims, std::vector<double> exact, const qnn::Encoding* encoding) {
-  Tensor t{name, Role::kInternal, target.dtype, std::move(dims), {}, std::move(exact), {}};
-  t.encoding = encoding != nullptr ? *encoding : calibrate(t.dtype, target.fit, t.exact, target.clipped);
-  node.output = add(std::move(t));
+std::vector<size_t> GraphSpec::apply(const std::string& op, std::vector<size_t> inputs, std::vector<qnn::ParamDesc> params, std::vector<Output> outputs) {
+  Node node{op, std::move(inputs), {}, std::move(params)};
+  for (Output& output : outputs) {
+    Tensor t{output.name, Role::kInternal, output.target.dtype, std::move(output.dims), {}, std::move(output.exact), {}};
+    if (t.exact.size() != element_count(t.dims)) throw std::logic_error(op + ": the reference has not as many elements as the output");
+    t.encoding = output.encoding ? *output.encoding : output.encoding_of ? tensors_[*output.encoding_of].encoding : calibrate(t.dtype, output.target.fit, t.exact, output.target.clipped);
+    node.outputs.push_back(add(std::move(t)));
+  }
   nodes_.push_back(std::move(node));
-  return nodes_.back().output;
+  return nodes_.back().outputs;
+}
+
+size_t GraphSpec::apply(const std::string& op, std::vector<size_t> inputs, std::vector<qnn::ParamDesc> params, Output output) {
+  return apply(op, std::move(inputs), std::move(params), std::vector<Output>{std::move(output)})[0];
+}
+
+size_t GraphSpec::result(Node node, const std::string& name, Target target, Dims dims, std::vector<double> exact, std::optional<size_t> encoding_of) {
+  return apply(node.op, std::move(node.inputs), std::move(node.params), Output{name, target, std::move(dims), std::move(exact), encoding_of});
 }
 
 size_t GraphSpec::linear(size_t x, size_t w, const std::string& name, Target target, std::optional<size_t> bias) {
   const Tensor &input = tensors_[x], &weight = tensors_[w];
   const bool conv = weight.dims.size() == 4;
-  Node node{conv ? "Conv2d" : "FullyConnected", {x, w}, 0, {}};
+  Node node{conv ? "Conv2d" : "FullyConnected", {x, w}, {}, {}};
   if (bias) node.inputs.push_back(*bias);
   if (conv) node.params = {qnn::ParamDesc::tensor("stride", {2}, {1, 1}), qnn::ParamDesc::tensor("pad_amount", {2, 2}, {0, 0, 0, 0})};
   Dims dims = input.dims;
@@ -94,7 +110,7 @@ size_t GraphSpec::linear(size_t x, size_t w, const std::string& name, Target tar
 size_t GraphSpec::same_shape(const std::string& op, size_t x, const std::string& name, Target target) {
   const Tensor& input = tensors_[x];
   const bool arithmetic = op == "Sigmoid" || op == "Relu";
-  return result({op, {x}, 0, {}}, name, target, input.dims, arithmetic ? reference::unary(op, input) : reference::reals(input));
+  return result({op, {x}, {}, {}}, name, target, input.dims, arithmetic ? reference::unary(op, input) : reference::reals(input));
 }
 
 size_t GraphSpec::binary(const std::string& op, size_t a, size_t b, const std::string& name) {
@@ -103,30 +119,28 @@ size_t GraphSpec::binary(const std::string& op, size_t a, size_t b, const std::s
   for (size_t d = 0; d < dims.size(); ++d) dims[d] = std::max(dims[d], right.dims[d]);
   const bool multiply = op == "ElementWiseMultiply";
   if (!multiply && op != "ElementWiseAdd") throw std::logic_error("no reference for " + op);
-  return result({op, {a, b}, 0, {}}, name, {left.dtype}, std::move(dims), reference::binary(multiply, left, right));
+  return result({op, {a, b}, {}, {}}, name, {left.dtype}, std::move(dims), reference::binary(multiply, left, right));
 }
 
 size_t GraphSpec::rms_norm(size_t x, size_t gamma, size_t beta, const std::string& name) {
   const Tensor& input = tensors_[x];
   const auto axis = static_cast<uint32_t>(input.dims.size() - 1);
-  Node node{"RmsNorm", {x, gamma, beta}, 0, {qnn::ParamDesc::f32("epsilon", kEpsilon), qnn::ParamDesc::tensor("axes", {1}, {axis})}};
+  Node node{"RmsNorm", {x, gamma, beta}, {}, {qnn::ParamDesc::f32("epsilon", kEpsilon), qnn::ParamDesc::tensor("axes", {1}, {axis})}};
   return result(std::move(node), name, {input.dtype}, input.dims, reference::rms_norm(input, tensors_[gamma], tensors_[beta], double{kEpsilon}));
 }
 
 size_t GraphSpec::reshape(size_t x, Dims dims, const std::string& name) {
   const Tensor& input = tensors_[x];
-  const qnn::Encoding encoding = input.encoding;
-  return result({"Reshape", {x}, 0, {}}, name, {input.dtype}, std::move(dims), reference::reals(input), &encoding);
+  return result({"Reshape", {x}, {}, {}}, name, {input.dtype}, std::move(dims), reference::reals(input), x);
 }
 
 size_t GraphSpec::gather(size_t x, size_t indices, int32_t axis, const std::string& name) {
   const Tensor &input = tensors_[x], &index = tensors_[indices];
-  const qnn::Encoding encoding = input.encoding;
   Dims dims(input.dims.begin(), input.dims.begin() + axis);
   dims.insert(dims.end(), index.dims.begin(), index.dims.end());
   dims.insert(dims.end(), input.dims.begin() + axis + 1, input.dims.end());
-  Node node{"Gather", {x, indices}, 0, {qnn::ParamDesc::i32("axis", axis)}};
-  return result(std::move(node), name, {input.dtype}, std::move(dims), reference::gather(input, index, static_cast<size_t>(axis)), &encoding);
+  Node node{"Gather", {x, indices}, {}, {qnn::ParamDesc::i32("axis", axis)}};
+  return result(std::move(node), name, {input.dtype}, std::move(dims), reference::gather(input, index, static_cast<size_t>(axis)), x);
 }
 
 std::vector<const Tensor*> GraphSpec::with_role(Role role) const {
@@ -143,7 +157,7 @@ std::string form_of(const GraphSpec& spec, const Node& node) {
   for (size_t i = 0; i < node.inputs.size(); ++i) text += (i == 0 ? "" : ", ") + describe(node.inputs[i]);
   const bool linear = node.op == "FullyConnected" || node.op == "Conv2d";
   const bool unaligned = linear && spec.tensor(node.inputs[0]).dims.back() % 4 != 0;
-  return text + ") -> " + describe(node.output) + (unaligned ? " unaligned" : "");
+  return text + ") -> " + describe(node.outputs[0]) + (unaligned ? " unaligned" : "");
 }
 
 }  // namespace lutra::conformance

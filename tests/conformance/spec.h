@@ -29,8 +29,18 @@ enum class Rounding {
 struct Node {
   std::string op;
   std::vector<size_t> inputs;
-  size_t output;
+  std::vector<size_t> outputs;
   std::vector<qnn::ParamDesc> params;
+};
+
+/// A result of a node and what it should be.
+struct Output {
+  std::string name;
+  Target target;
+  Dims dims;
+  std::vector<double> exact;
+  std::optional<size_t> encoding_of = {};       // the tensor whose encoding it has; otherwise the target is calibrated
+  std::optional<qnn::Encoding> encoding = {};  // a fixed one
 };
 
 /// Builds the description and, node by node, its float64 and integer reference.
@@ -44,6 +54,8 @@ class GraphSpec {
   size_t input(const std::string& name, Target target, Dims dims, std::span<const double> values);
   /// The same as a constant of the graph.
   size_t constant(const std::string& name, DT dtype, Dims dims, std::span<const double> values);
+  /// The same of a quantised type.
+  size_t constant(const std::string& name, Target target, Dims dims, std::span<const double> values);
   /// S8 weight with random values and one scale per output: [out, in] of FullyConnected, or [1, 1, in, out] of Conv2d.
   size_t weight(const std::string& name, uint32_t out, uint32_t in, bool conv);
   /// Bias of a linear of `x` and `w`, sized to matter: S32 in steps of the accumulator, or F16.
@@ -61,6 +73,10 @@ class GraphSpec {
   size_t reshape(size_t x, Dims dims, const std::string& name);
   size_t gather(size_t x, size_t indices, int32_t axis, const std::string& name);
 
+  /// Any op. `exact` comes from the reference (reference.h).
+  std::vector<size_t> apply(const std::string& op, std::vector<size_t> inputs, std::vector<qnn::ParamDesc> params, std::vector<Output> outputs);
+  size_t apply(const std::string& op, std::vector<size_t> inputs, std::vector<qnn::ParamDesc> params, Output output);
+
   /// Makes `t` something that the application reads.
   void output(size_t t) { tensors_[t].role = Role::kOutput; }
 
@@ -74,8 +90,8 @@ class GraphSpec {
   size_t add(Tensor tensor);
   /// The same of a constant whose `exact` holds the integers that are stored.
   size_t add_codes(Tensor tensor);
-  /// Adds the node and its result `exact`; `encoding` fixes what `target` would calibrate.
-  size_t result(Node node, const std::string& name, Target target, Dims dims, std::vector<double> exact, const qnn::Encoding* encoding = nullptr);
+  /// Adds the node and its result `exact`.
+  size_t result(Node node, const std::string& name, Target target, Dims dims, std::vector<double> exact, std::optional<size_t> encoding_of = {});
   size_t same_shape(const std::string& op, size_t x, const std::string& name, Target target);
 
   std::mt19937 random_;

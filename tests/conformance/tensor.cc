@@ -27,6 +27,9 @@ void save_as(DT dtype, Bytes& bytes, size_t i, double value) {
     case DT::kUfixed8: return save(bytes, i, static_cast<uint8_t>(value));
     case DT::kSfixed8: return save(bytes, i, static_cast<int8_t>(value));
     case DT::kUfixed16: return save(bytes, i, static_cast<uint16_t>(value));
+    case DT::kSfixed16: return save(bytes, i, static_cast<int16_t>(value));
+    case DT::kBool8:
+    case DT::kUint8: return save(bytes, i, static_cast<uint8_t>(value));
     case DT::kUint32: return save(bytes, i, static_cast<uint32_t>(value));
     case DT::kInt32:
     case DT::kSfixed32: return save(bytes, i, static_cast<int32_t>(value));
@@ -49,7 +52,7 @@ size_t element_count(const Dims& dims) {
   return count;
 }
 
-bool is_quantized(DT dtype) { return dtype == DT::kUfixed8 || dtype == DT::kSfixed8 || dtype == DT::kUfixed16; }
+bool is_quantized(DT dtype) { return dtype == DT::kUfixed8 || dtype == DT::kSfixed8 || dtype == DT::kUfixed16 || dtype == DT::kSfixed16; }
 bool is_float(DT dtype) { return dtype == DT::kFloat16 || dtype == DT::kFloat32; }
 
 Limits limits(DT dtype) {
@@ -57,6 +60,7 @@ Limits limits(DT dtype) {
     case DT::kUfixed8: return {0, 255};
     case DT::kSfixed8: return {-128, 127};
     case DT::kUfixed16: return {0, 65535};
+    case DT::kSfixed16: return {-32768, 32767};
     default: throw std::logic_error(qnn::dtype_name(dtype) + " is not a quantised type");
   }
 }
@@ -66,6 +70,9 @@ double stored(DT dtype, std::span<const std::byte> bytes, size_t i) {
     case DT::kUfixed8: return load<uint8_t>(bytes, i);
     case DT::kSfixed8: return load<int8_t>(bytes, i);
     case DT::kUfixed16: return load<uint16_t>(bytes, i);
+    case DT::kSfixed16: return load<int16_t>(bytes, i);
+    case DT::kBool8:
+    case DT::kUint8: return load<uint8_t>(bytes, i);
     case DT::kUint32: return load<uint32_t>(bytes, i);
     case DT::kInt32:
     case DT::kSfixed32: return load<int32_t>(bytes, i);
@@ -121,6 +128,9 @@ std::string short_name(DT dtype) {
     case DT::kUfixed8: return "u8";
     case DT::kSfixed8: return "s8";
     case DT::kUfixed16: return "u16";
+    case DT::kSfixed16: return "s16";
+    case DT::kBool8: return "bool";
+    case DT::kUint8: return "plain_u8";
     case DT::kInt32:
     case DT::kSfixed32: return "s32";
     case DT::kUint32: return "u32";

@@ -35,7 +35,7 @@ struct Tensor {
 
 size_t element_count(const Dims& dims);
 
-/// U8, S8 or U16: integers that stand for reals by scale and offset.
+/// U8, S8, U16 or S16: integers that stand for reals by scale and offset.
 bool is_quantized(DT dtype);
 bool is_float(DT dtype);
 
