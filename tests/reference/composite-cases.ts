@@ -172,6 +172,7 @@ const norms = (op: 'RMSNorm' | 'LayerNorm'): CompositeCase[] => [
       { epsilon: 0.05 },
       F16_BOUND,
     ),
+    composite(op, `${f} heads`, [t(f, [1, 9, 17, 64]), t(f, [64], { constant: true })], { epsilon: 1e-6 }, F16_BOUND),
     composite(op, `${f} rank 4, 50 columns`, [t(f, [1, 1, 5, 50]), t(f, [50], { constant: true })], { epsilon: 1e-6 }, F16_BOUND),
   ]),
   composite(
@@ -223,7 +224,14 @@ const products: CompositeCase[] = [
     LINEAR_8,
   ),
   composite('MatMul', 's8', [t('s8', [1, 2, 8, 32]), t('s8', [1, 2, 32, 12])], { to: encoding('s8', 0.17, 0) }, LINEAR_8),
-  composite('MatMul', 'u16 by s8', [t('u16', [1, 2, 8, 32]), t('s8', [1, 2, 32, 12])], { to: encoding('u16', 0.0007, -32_768) }, LINEAR_16),
+  composite('MatMul', 's8 by u8', [t('s8', [2, 9, 64]), t('u8', [2, 64, 21])], { to: encoding('s8', 0.25, 0) }, LINEAR_8),
+  composite(
+    'MatMul',
+    'u16 by u8',
+    [t('u16', [1, 2, 8, 32]), t('u8', [1, 2, 32, 12], { quant: scaleQuant(0.0313, -128) })],
+    { to: encoding('u16', 0.0007, -32_768) },
+    LINEAR_16,
+  ),
 ];
 
 const linears: CompositeCase[] = [

@@ -1,10 +1,11 @@
 /** RMSNorm, LayerNorm, Softmax: over the last axis. */
 import type { FloatType } from '../dtype.js';
 import { activation } from '../npu/checks.js';
+import { isRows } from '../npu/norm-ops.js';
 import type { NpuBuilder } from '../npu-builder.js';
 import { arg, arity, check, checkType, dim } from '../schema.js';
 import { floatConstant } from '../sink.js';
-import { formatType, type TensorId, type TensorType } from '../tensor.js';
+import { elements, formatType, type TensorId, type TensorType } from '../tensor.js';
 import { composite, FLOAT_INPUT, only, operand, quantized, sameKind, type To, thenQuantize } from './composite.js';
 
 export interface NormAttrs extends To {
@@ -32,13 +33,21 @@ function zeros(b: NpuBuilder, x: TensorId): TensorId {
   return b.constant(`zeros.${t.dtype}.${n}`, floatConstant(t.dtype as FloatType, [n], new Float32Array(n)));
 }
 
+/** As a matrix of rows where x is more than that: see NPU_OPS.RmsNorm. */
+function rmsNorm(b: NpuBuilder, x: TensorId, gamma: TensorId, epsilon: number, name: string): TensorId {
+  const t = b.tensor(x);
+  if (isRows(t)) return b.rmsNorm(x, gamma, zeros(b, x), epsilon, name);
+  const rows = b.reshape(x, [elements(t.dims) / dim(t, -1), dim(t, -1)], `${name}.rows`);
+  return b.reshape(b.rmsNorm(rows, gamma, zeros(b, x), epsilon, `${name}.norm`), t.dims, name);
+}
+
 export const NORM = {
   /** x / sqrt(mean(x²) + epsilon) · gamma. */
   RMSNorm: composite<NormAttrs>(
     (inputs, attrs) => inferNorm(inputs, attrs, 2),
     (b, inputs, attrs, name) => {
       const [x, gamma] = [operand(inputs, 0), operand(inputs, 1)];
-      return [thenQuantize(b, attrs, name, (as) => b.rmsNorm(x, gamma, zeros(b, x), attrs.epsilon, as))];
+      return [thenQuantize(b, attrs, name, (as) => rmsNorm(b, x, gamma, attrs.epsilon, as))];
     },
   ),
 

@@ -29,8 +29,11 @@ function matrix(t: TensorType, transposed: boolean): [rows: number, cols: number
   return transposed ? [dim(t, -1), dim(t, -2)] : [dim(t, -2), dim(t, -1)];
 }
 
-/** What the right side of a quantised MatMul may be. Anything else is refused by HTP, or off by more than it should be. */
-const RIGHT = { u8: ['u8', 's8'], s8: ['u8', 's8'], u16: ['u8', 's8'] } as const;
+/**
+ * What the right side of a quantised MatMul may be. HTP accepts more: u8 by s8 is then wrong for some shapes and cannot be compiled for others, u16 by s8 the
+ * latter, u16 by u16 is off by 4 steps, and u16 by u8 is wrong now and then unless the u8 is symmetric.
+ */
+const RIGHT = { u8: ['u8'], s8: ['u8', 's8'], u16: ['u8'] } as const;
 
 export const LINEAR_OPS = {
   /** x [M, K], weight S8 [N, K] with scales on axis 0 [, bias [N]] → [M, N]. */
@@ -66,6 +69,10 @@ export const LINEAR_OPS = {
       () => `MatMul right side ${formatType(b)} has a scale per channel, which crashes HTP; use FullyConnected`,
     );
     activation(b, 'MatMul right side', isFloat(a.dtype) ? [a.dtype] : RIGHT[a.dtype as keyof typeof RIGHT]);
+    check(
+      a.dtype !== 'u16' || (b.quant.kind === 'scale' && b.quant.offset === -128),
+      () => `MatMul of u16 by ${formatType(b)}; HTP is right with offset -128 only`,
+    );
     check(
       a.dims.length === b.dims.length && a.dims.slice(0, -2).every((d, i) => d === b.dims[i]),
       () => `MatMul of ${formatType(a)} and ${formatType(b)}: leading dimensions differ`,

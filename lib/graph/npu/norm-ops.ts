@@ -20,11 +20,21 @@ function norm(inputs: readonly TensorType[], a: { epsilon: number; axes: U32Tens
   return [x];
 }
 
+/** [1, .., 1, rows, columns]. */
+export function isRows(t: TensorType): boolean {
+  return t.dims.slice(0, -2).every((d) => d === 1);
+}
+
 /** Offsets that HTP gives the result whatever is asked for; another one is accepted and means nothing. */
 const SOFTMAX_OFFSETS: Partial<Record<string, number>> = { u8: 0, s8: 128 };
 
 export const NORM_OPS = {
-  RmsNorm: defineOp({ epsilon: 'f32', axes: 'u32s' }, 'inferred', norm),
+  /** Rows along one dimension: with two that are not 1 HTP's result is wrong, or not a number. */
+  RmsNorm: defineOp({ epsilon: 'f32', axes: 'u32s' }, 'inferred', (inputs, attrs) => {
+    const x = arg(inputs, 0);
+    check(isRows(x), () => `RmsNorm of ${formatType(x)}; HTP is right for [rows, columns] with ones before them only`);
+    return norm(inputs, attrs);
+  }),
   LayerNorm: defineOp({ epsilon: 'f32', axes: 'u32s' }, 'inferred', norm),
 
   Softmax: defineOp({ axis: 'u32', beta: 'f32' }, 'encoding', (inputs, { axis }, target) => {

@@ -162,6 +162,15 @@ describe('misuse', () => {
     'MatMul of columns and rows that differ': [refusal('MatMul', [f16, f16], {}), /8 columns against 4 rows/],
     'MatMul of other heads': [refusal('MatMul', [type(t('f16', [2, 4, 8])), type(t('f16', [3, 8, 4]))], {}), /leading dimensions/],
     'MatMul with a scale per channel, which crashes HTP': [refusal('MatMul', [u8, weight([8, 4], 1)], { to: to.u8 }), /crashes HTP/],
+    'MatMul of u8 by s8, which HTP gets wrong': [refusal('MatMul', [u8, type(t('s8', [8, 4]))], { to: to.u8 }), /right side .*allowed: u8/],
+    'MatMul of u16 by u16, which HTP gets inexact': [
+      refusal('MatMul', [type(t('u16', [4, 8])), type(t('u16', [8, 4]))], { to: to.u16 }),
+      /right side .*allowed: u8/,
+    ],
+    'MatMul of u16 by u8 that is not symmetric, which HTP gets wrong': [
+      refusal('MatMul', [type(t('u16', [4, 8])), type(t('u8', [8, 4]))], { to: to.u16 }),
+      /offset -128 only/,
+    ],
     'MatMul from u8 to u16': [refusal('MatMul', [u8, type(t('u8', [8, 4]))], { to: to.u16 }), /result of u16/],
     'LinearINT8 with a scale per input': [refusal('LinearINT8', [u8, weight([6, 8], 1)], { to: to.u8 }), /scales on axis 0/],
     'LinearINT8 of a weight of other inputs': [refusal('LinearINT8', [u8, weight([6, 7], 0)], { to: to.u8 }), /weight .* for/],
@@ -232,6 +241,9 @@ describe('misuse', () => {
     const b = new NpuGraphBuilder();
     const x = b.input('x', { dtype: 'u8', dims: [4, 8], quant: ENCODINGS.u8.quant });
     expect(() => addOp(b, 'Softmax', [x], { to: encoding('u8', 1 / 256, -3) }, 'p')).toThrow(/offset 0 only/);
+    const vectors = [type(t('f16', [8])), type(t('f16', [8]))];
+    const attrs = { epsilon: 1e-6, axes: { dims: [1], values: [2] } };
+    expect(() => NPU_OPS.RmsNorm.infer([type(t('f16', [9, 17, 8])), ...vectors], attrs, null, { chunk: 0 })).toThrow(/ones before them/);
     expect(() => NPU_OPS.Gather.infer([s8, pos(2)], { axis: 0 }, null, { chunk: 0 })).toThrow(/allowed/);
   });
 
