@@ -14,8 +14,8 @@ const Param* Node::param(std::string_view wanted) const noexcept {
 
 void refuse(const std::string& why) { throw Failure(abi::kOpPackageValidationFailure, why); }
 
-void expect_arity(const Node& node, size_t least, size_t most) {
-  if (node.outputs.size() != 1) refuse("it has " + std::to_string(node.outputs.size()) + " outputs, not 1");
+void expect_arity(const Node& node, size_t least, size_t most, size_t outputs) {
+  if (node.outputs.size() != outputs) refuse("it has " + std::to_string(node.outputs.size()) + " outputs, not " + std::to_string(outputs));
   if (node.inputs.size() < least || node.inputs.size() > most) refuse("it has " + std::to_string(node.inputs.size()) + " inputs");
   for (size_t i = 0; i < least; ++i) {
     if (node.inputs[i] == nullptr) refuse("input " + std::to_string(i) + " is left out");
@@ -64,6 +64,13 @@ void expect_type(const TensorInfo& tensor, TypeSet types) {
 void expect_same_values(const TensorInfo& a, const TensorInfo& b) {
   if (a.dtype != b.dtype) refuse("'" + a.name + "' and '" + b.name + "' have different types");
   if (!(a.quantization == b.quantization)) refuse("'" + a.name + "' and '" + b.name + "' have different encodings");
+}
+
+void expect_dims(const TensorInfo& tensor, std::span<const uint32_t> dims) {
+  if (std::equal(dims.begin(), dims.end(), tensor.dims.begin(), tensor.dims.end())) return;
+  std::string wanted;
+  for (const uint32_t dim : dims) wanted += (wanted.empty() ? "" : ", ") + std::to_string(dim);
+  refuse("'" + tensor.name + "' is not [" + wanted + "]");
 }
 
 void expect_same_shape(const TensorInfo& a, const TensorInfo& b) {

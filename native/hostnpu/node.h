@@ -46,8 +46,8 @@ TypeSet type_of(const TensorInfo& tensor) noexcept;
 /// Throws the Failure that makes validateOpConfig and addNode refuse.
 [[noreturn]] void refuse(const std::string& why);
 
-/// One output, and between `least` and `most` inputs, of which the first `least` are given.
-void expect_arity(const Node& node, size_t least, size_t most);
+/// `outputs` outputs, and between `least` and `most` inputs, of which the first `least` are given.
+void expect_arity(const Node& node, size_t least, size_t most, size_t outputs = 1);
 /// Refuses params that are not in `known`.
 void expect_params(const Node& node, std::initializer_list<std::string_view> known);
 /// The type of a tensor that the kernels compute on; quantised types need a per-tensor encoding with a positive scale.
@@ -56,6 +56,8 @@ kernels::Element computed_element(const TensorInfo& tensor);
 void expect_type(const TensorInfo& tensor, TypeSet types);
 /// The same type and, of quantised tensors, the same encoding.
 void expect_same_values(const TensorInfo& a, const TensorInfo& b);
+/// The tensor has these dimensions.
+void expect_dims(const TensorInfo& tensor, std::span<const uint32_t> dims);
 /// The same number of elements in the same shape.
 void expect_same_shape(const TensorInfo& a, const TensorInfo& b);
 /// A scalar parameter, or `fallback`. Refuses a value of another type.

@@ -30,5 +30,6 @@ std::span<const OpDefinition> linear_ops() noexcept;
 std::span<const OpDefinition> elementwise_ops() noexcept;
 std::span<const OpDefinition> norm_ops() noexcept;
 std::span<const OpDefinition> shape_ops() noexcept;
+std::span<const OpDefinition> index_ops() noexcept;
 
 }  // namespace lutra::hostnpu

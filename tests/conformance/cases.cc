@@ -335,6 +335,7 @@ std::vector<Case> all_cases() {
   add_floats(cases);
   add_movements(cases);
   add_elementwise_cases(cases);
+  add_shape_cases(cases);
   return cases;
 }
 

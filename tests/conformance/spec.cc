@@ -36,6 +36,10 @@ size_t GraphSpec::input(const std::string& name, Target target, Dims dims, std::
   return add({name, Role::kInput, target.dtype, std::move(dims), calibrate(target.dtype, target.fit, values, target.clipped), {values.begin(), values.end()}, {}});
 }
 
+size_t GraphSpec::input_like(size_t model, const std::string& name, Dims dims, std::span<const double> values) {
+  return add({name, Role::kInput, tensors_[model].dtype, std::move(dims), tensors_[model].encoding, {values.begin(), values.end()}, {}});
+}
+
 size_t GraphSpec::constant(const std::string& name, DT dtype, Dims dims, std::span<const double> values) {
   return add({name, Role::kConstant, dtype, std::move(dims), {}, {values.begin(), values.end()}, {}});
 }

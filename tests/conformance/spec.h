@@ -52,6 +52,8 @@ class GraphSpec {
 
   /// Data that the application writes; `values` are rounded to the type first.
   size_t input(const std::string& name, Target target, Dims dims, std::span<const double> values);
+  /// The same with the type and encoding of `model`.
+  size_t input_like(size_t model, const std::string& name, Dims dims, std::span<const double> values);
   /// The same as a constant of the graph.
   size_t constant(const std::string& name, DT dtype, Dims dims, std::span<const double> values);
   /// The same of a quantised type.
