@@ -6,7 +6,7 @@ import { qnnLibrary, SOC } from './helpers.js';
 
 export type LibraryName = 'host' | 'qualcomm';
 
-/** A library with a device; graphs are built, run once and dropped. */
+/** A library with a device. */
 export class Runner {
   readonly operations: ReadonlySet<string>;
   private readonly context: qnn.Context;
@@ -20,15 +20,28 @@ export class Runner {
     this.context = device.createContext();
   }
 
-  /** Results as they lie in memory, in the order of the graph's outputs. `inputs` in the order of the graph's. */
-  run(graph: NpuGraph, inputs: readonly ArrayLike<number>[]): ArrayLike<number>[] {
+  compile(graph: NpuGraph): { run(inputs: readonly ArrayLike<number>[]): ArrayLike<number>[]; dispose(): void } {
     const builder = this.context.createGraph(`g${this.count++}`);
     addNpuGraph(builder, graph);
     const compiled = builder.finalize();
     const name = (id: number): string => graph.tensors[id]!.name;
-    const given = Object.fromEntries(graph.inputs.map((id, i) => [name(id), inputs[i]]));
-    const results: Record<string, ArrayLike<number>> = compiled.execute(given as never) as never;
-    compiled.dispose();
-    return graph.outputs.map((id) => results[name(id)]!);
+    return {
+      run: (inputs) => {
+        const given = Object.fromEntries(graph.inputs.map((id, i) => [name(id), inputs[i]]));
+        const results: Record<string, ArrayLike<number>> = compiled.execute(given as never) as never;
+        return graph.outputs.map((id) => results[name(id)]!);
+      },
+      dispose: () => compiled.dispose(),
+    };
+  }
+
+  /** Results as they lie in memory, in the order of the graph's outputs. `inputs` in the order of the graph's. */
+  run(graph: NpuGraph, inputs: readonly ArrayLike<number>[]): ArrayLike<number>[] {
+    const compiled = this.compile(graph);
+    try {
+      return compiled.run(inputs);
+    } finally {
+      compiled.dispose();
+    }
   }
 }
