@@ -27,6 +27,7 @@ const OpDefinition* find_op(std::string_view type);
 // The families, one file each (ops_*.cc).
 std::span<const OpDefinition> convert_ops() noexcept;
 std::span<const OpDefinition> linear_ops() noexcept;
+std::span<const OpDefinition> conv_ops() noexcept;
 std::span<const OpDefinition> elementwise_ops() noexcept;
 std::span<const OpDefinition> norm_ops() noexcept;
 std::span<const OpDefinition> shape_ops() noexcept;

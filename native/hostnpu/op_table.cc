@@ -5,7 +5,7 @@ namespace lutra::hostnpu {
 const std::vector<const OpDefinition*>& op_definitions() {
   static const std::vector<const OpDefinition*> all = [] {
     std::vector<const OpDefinition*> list;
-    for (const auto family : {convert_ops(), linear_ops(), elementwise_ops(), norm_ops(), shape_ops(), index_ops()}) {
+    for (const auto family : {convert_ops(), linear_ops(), conv_ops(), elementwise_ops(), norm_ops(), shape_ops(), index_ops()}) {
       for (const OpDefinition& op : family) list.push_back(&op);
     }
     return list;

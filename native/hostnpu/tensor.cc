@@ -104,15 +104,22 @@ void StaticData::drop_raw() noexcept {
   has_raw_ = false;
 }
 
-const std::byte* StaticData::packed(kernels::GemmLayout layout, bool transposed, uint32_t outputs, uint32_t depth, Runner& runner) {
+const std::byte* StaticData::packed(kernels::GemmLayout layout, bool transposed, uint32_t outputs, uint32_t depth, bool flipped, Runner& runner) {
   for (const Packed& one : packed_) {
     if (one.layout == layout && one.transposed == transposed && one.outputs == outputs && one.depth == depth) return one.data.data();
   }
   if (!has_raw_) throw Failure(abi::kGraphFinalizeFailed, "a constant weight is used in two different forms, the second after its data was packed for the first");
   Packed made{layout, transposed, outputs, depth, AlignedBuffer(kernels::gemm_packed_size(layout, outputs, depth))};
   const size_t output_stride = transposed ? 1 : depth, depth_stride = transposed ? outputs : 1;
+  AlignedBuffer shifted;
+  const std::byte* codes = raw_.data();
+  if (flipped) {
+    shifted = AlignedBuffer(raw_.size());
+    for (size_t i = 0; i < raw_.size(); ++i) shifted.data()[i] = raw_.data()[i] ^ std::byte{0x80};
+    codes = shifted.data();
+  }
   runner.run(kernels::gemm_panels(outputs), [&](uint32_t panel) {
-    kernels::gemm_pack(layout, raw_.data(), output_stride, depth_stride, outputs, depth, panel, panel + 1, made.data.data());
+    kernels::gemm_pack(layout, codes, output_stride, depth_stride, outputs, depth, panel, panel + 1, made.data.data());
   });
   packed_.push_back(std::move(made));
   return packed_.back().data.data();

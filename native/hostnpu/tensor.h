@@ -49,8 +49,9 @@ class StaticData {
   std::span<const std::byte> raw() const noexcept { return raw_.bytes(); }
   bool has_raw() const noexcept { return has_raw_; }
   void drop_raw() noexcept;
-  /// The weight in that layout, packed now if it has not been (in parallel). Throws Failure when the raw data is gone.
-  const std::byte* packed(kernels::GemmLayout layout, bool transposed, uint32_t outputs, uint32_t depth, Runner& runner);
+  /// The weight in that layout, packed now if it has not been (in parallel); `flipped`: of codes that are shifted by 128 first, which is a matter of the tensor's
+  /// type. Throws Failure when the raw data is gone.
+  const std::byte* packed(kernels::GemmLayout layout, bool transposed, uint32_t outputs, uint32_t depth, bool flipped, Runner& runner);
   const std::vector<Packed>& all_packed() const noexcept { return packed_; }
   /// Takes a packed weight from a context binary.
   void adopt(Packed packed) { packed_.push_back(std::move(packed)); }

@@ -282,7 +282,7 @@ TEST(HostNpuInterface, NodesThatCannotBe) {
   refused("Sigmoid", {&x}, y, {}, "does not repeat to the shape");
   refused("ElementWiseAdd", {&x, &w}, y, {}, "different types");
   refused("ElementWiseAdd", {&x, &x}, y, {}, "does not repeat to the shape");
-  refused("Gather", {&x, &w}, y, {}, "the indices are S8");
+  refused("Gather", {&x, &w}, y, {}, "'w' is S8");
   EXPECT_EQ(graph.try_node("Dequantize", {&y}, h).add, abi::kGraphUnconnectedNode);  // y is not written yet
   graph.node("FullyConnected", {&x, &w}, y);
   EXPECT_EQ(graph.try_node("FullyConnected", {&x, &w}, y).add, abi::kGraphInvalidTensor);  // written twice
