@@ -33,14 +33,17 @@ export interface GenerateOptions {
 const stopCheck: Check = (value) =>
   typeof value === 'string' && value.length > 0 ? undefined : strings(value) && 'a non-empty string or a list of them';
 
+/** The native side counts in 32 bits; what it would refuse is refused before the prompt runs. */
+const MAX_COUNT = 0xffffffff;
+
 const checks: Record<keyof GenerateOptions, Check> = {
   maxTokens: integer(1),
-  temperature: number(0),
-  topK: integer(0),
-  topP: number(0, 1),
+  temperature: number(0, 1e6),
+  topK: integer(0, MAX_COUNT),
+  topP: number(1e-6, 1),
   minP: number(0, 1),
-  repetitionPenalty: number(0.01),
-  repetitionWindow: integer(0),
+  repetitionPenalty: number(0.01, 1e6),
+  repetitionWindow: integer(0, MAX_COUNT),
   seed: integer(0),
   stop: stopCheck,
   ignoreEos: boolean,

@@ -191,7 +191,7 @@ export class Session {
       // A chunk of the NPU costs the same for one row as for all: a single token is a decode step.
       const where = program ?? (this.#context.npu && all.length > 1 ? 'npu' : 'cpu');
       const result = await this.#engine.prefill(Uint32Array.from(all), logits, where);
-      this.#cached.push(...all);
+      this.#cached = this.#cached.concat(all); // not push(...): a long prompt has more tokens than a call has arguments
       this.#pending = [];
       return result;
     } catch (error) {
@@ -281,7 +281,7 @@ export class Session {
     const inCache = Math.min(this.#engine.length(), base + delivered.length);
     if (this.#engine.length() > inCache) this.#engine.truncate(inCache);
     const ids = delivered.map((event) => event.token);
-    this.#cached.push(...ids.slice(0, inCache - base));
+    this.#cached = this.#cached.concat(ids.slice(0, inCache - base));
     this.#pending = ids.slice(inCache - base);
   }
 }

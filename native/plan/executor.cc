@@ -14,15 +14,6 @@ uint64_t now_ns() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
 }
 
-uint64_t& counter(RunStats& stats, StepRunner::Where where) {
-  switch (where) {
-    case StepRunner::Where::kNpu: return stats.npu_ns;
-    case StepRunner::Where::kShadow: return stats.shadow_ns;
-    case StepRunner::Where::kCpu: break;
-  }
-  return stats.cpu_ns;
-}
-
 bool makes(const Program& program, uint32_t tensor) {
   return std::any_of(program.steps.begin(), program.steps.end(),
                      [&](const Step& s) { return std::find(s.outputs.begin(), s.outputs.end(), tensor) != s.outputs.end(); });
@@ -51,14 +42,15 @@ void Executor::run(const Program& program, const Run& run, const std::atomic<boo
   for (const auto& step : programs_[index_of(plan_, program)]) {
     const StepRunner::Where where = step->where();
     if (where == StepRunner::Where::kNpu && stop.load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "stopped by the caller");
-    if (!profiled && (run.stats == nullptr || where == StepRunner::Where::kCpu)) {
+    if (!profiled && (run.stats == nullptr || where != StepRunner::Where::kShadow)) {
       step->run(run);
       continue;
     }
     if (!profiled) mark = now_ns();
     step->run(run);
     const uint64_t end = now_ns();
-    counter(*run.stats, where) += end - mark;
+    if (where == StepRunner::Where::kCpu) run.stats->cpu_ns += end - mark;
+    if (where == StepRunner::Where::kShadow) run.stats->shadow_ns += end - mark;
     mark = end;
   }
 }

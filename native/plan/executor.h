@@ -23,7 +23,7 @@ namespace lutra::plan {
 
 /// Where a call's time went, in nanoseconds, and what was repaired.
 struct RunStats {
-  uint64_t npu_ns = 0;
+  uint64_t npu_ns = 0;  // inside the library's calls
   uint64_t cpu_ns = 0;  // CPU steps without shadow; only with ExecutorOptions::profile
   uint64_t shadow_ns = 0;
   uint64_t graph_calls = 0;
@@ -59,7 +59,7 @@ class StepRunner {
  public:
   virtual ~StepRunner() = default;
   virtual void run(const Run& run) = 0;
-  /// Which counter the step's time belongs to.
+  /// What the step's time counts as. An NPU step counts the time inside the library itself.
   enum class Where { kNpu, kCpu, kShadow };
   virtual Where where() const { return Where::kCpu; }
 };

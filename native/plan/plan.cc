@@ -137,7 +137,7 @@ Tensor read_tensor(const Reader& r, uint32_t i, const Config& config) {
   }
   const bool packed = element_size(t.dtype) == 0;
   if (packed && (t.kind != TensorKind::kWeight || t.rank != 2 || t.cols % 32 != 0)) bad(where + " '" + t.name + "': a packed tensor must be a matrix of weights");
-  if (t.rows_kind == RowsKind::kChunk && (t.kind != TensorKind::kActivation || t.rows != config.chunk)) bad(where + " '" + t.name + "': rows are not the chunk");
+  if (t.rows_kind != RowsKind::kFixed && (t.kind != TensorKind::kActivation || t.rows != config.chunk)) bad(where + " '" + t.name + "': rows are not the chunk");
   if (t.quant == QuantKind::kScaleOffset && !(t.scale > 0 && std::isfinite(t.scale))) bad(where + " '" + t.name + "': scale " + std::to_string(t.scale));
   if (t.quant == QuantKind::kAxis && (t.axis < 0 || static_cast<uint32_t>(t.axis) >= t.rank)) bad(where + " '" + t.name + "': axis " + std::to_string(t.axis));
   return t;

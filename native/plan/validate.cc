@@ -122,6 +122,7 @@ void check_rope(const Checker& c) {
   c.activation(c.in(0), {kF});
   c.activation(c.out(0), {kF});
   c.same_shape(c.in(0), c.out(0));
+  c.require(c.in(0).rows_kind == RowsKind::kChunk, "positions belong to chunk rows");
   const uint32_t head_dim = c.integer(1, 1024);
   check_heads(c, c.in(0), c.integer(0, 1024), head_dim);
   if (factors) c.vector_f32(c.in(1), head_dim / 2);

@@ -1,5 +1,8 @@
 #include "session/npu_segments.h"
 
+#include <unistd.h>
+
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -104,7 +107,9 @@ std::set<std::string> cpu_weights(const plan::Plan& plan) {
 }
 
 void write_file(const std::string& file, std::span<const std::byte> bytes) {
-  const std::string temporary = file + ".part";
+  // A name of its own for every writer: two of them must not write into one file that a third maps.
+  static std::atomic<uint32_t> writers{0};
+  const std::string temporary = file + "." + std::to_string(::getpid()) + "-" + std::to_string(writers.fetch_add(1)) + ".part";
   std::error_code ignored;
   {
     std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
@@ -114,7 +119,9 @@ void write_file(const std::string& file, std::span<const std::byte> bytes) {
       return;
     }
   }
-  std::filesystem::rename(temporary, file, ignored);
+  std::error_code failed;
+  std::filesystem::rename(temporary, file, failed);
+  if (failed) std::filesystem::remove(temporary, ignored);
 }
 
 }  // namespace
@@ -136,7 +143,6 @@ std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& poo
 NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache) : device_(std::move(device)) {
   const qnn::LibraryInfo& info = device_->backend()->library().info();
   const std::string key = cache.key + " " + info.provider + " " + info.build_id + " soc " + (device_->soc() ? std::to_string(*device_->soc()) : "default");
-  const qnn::StdoutGuard guard(info.provider != hostnpu::kProviderName);
   from_cache_ = !cache.file.empty() && load(plan, cache, key);
   if (!from_cache_) build(plan, weights, cache, key);
   power_ = device_->vote_burst();

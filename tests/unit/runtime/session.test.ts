@@ -134,10 +134,10 @@ describe('Session.generate', () => {
     const { session } = make('x');
     expect(() => session.generate('>', { maxToken: 3 } as object)).toThrow("generate has no option 'maxToken'; did you mean 'maxTokens'?");
     expect(() => session.generate('>', { temperature: -1 })).toThrow(
-      "Option 'temperature' of generate is -1, but must be a number of at least 0.",
+      "Option 'temperature' of generate is -1, but must be a number from 0 to 1000000.",
     );
     expect(() => session.generate('>', { stop: [''] })).toThrow(/must be a non-empty string or a list of them/);
-    expect(() => session.generate('>', { topP: Number.NaN })).toThrow(/from 0 to 1/);
+    expect(() => session.generate('>', { topP: Number.NaN })).toThrow(/from 0.000001 to 1/);
   });
 
   it('refuses ids that the model does not have', async () => {
