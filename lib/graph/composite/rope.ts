@@ -73,9 +73,15 @@ export function ropeTables(a: RopeAttrs, d: number, start: number, count: number
   return { cos, sin };
 }
 
+/** Short name of a list (FNV-1a). Two lists of one name would be found out: the tables differ. */
+function hash(values: readonly number[]): string {
+  const code = [...values.join()].reduce((h, c) => Math.imul(h ^ c.charCodeAt(0), 0x01000193) >>> 0, 0x811c9dc5);
+  return code.toString(16).padStart(8, '0');
+}
+
 /** Names tables by all that decides their values, so that layers share them. */
 function tableName(a: RopeAttrs, dtype: FloatType, d: number): string {
-  const factors = a.factors === undefined ? '' : `.by${a.factors.join('_')}`;
+  const factors = a.factors === undefined ? '' : `.by${hash(a.factors)}`;
   return `rope.${dtype}.${d}.${a.theta}.${a.interleaved ? 'pairs' : 'halves'}${factors}.${a.scale ?? 1}`;
 }
 
