@@ -24,7 +24,7 @@ constexpr Property kProperties[] = {
     {501, abi::kSuccess},        // tensor
     {502, abi::kNotSupported},   // memory handles
     {513, abi::kNotSupported},   // BLOCK encoding
-    {514, abi::kNotSupported},   // BLOCKWISE_EXPANSION encoding
+    {514, abi::kSuccess},        // BLOCKWISE_EXPANSION encoding
     {1001, abi::kSuccess},       // error
     {1101, abi::kNotSupported},  // memory
     {1102, abi::kNotSupported},  {1103, abi::kNotSupported}, {1104, abi::kNotSupported},

@@ -5,6 +5,7 @@
 #include "hostnpu/binary.h"
 #include "hostnpu/calls.h"
 #include "hostnpu/context.h"
+#include "hostnpu/encoding.h"
 
 namespace lutra::hostnpu {
 namespace {
@@ -177,7 +178,7 @@ abi::Status graph_execute(abi::GraphHandle handle, const abi::Tensor* inputs, ui
 std::shared_ptr<TensorInfo> make_tensor(abi::Tensor& tensor) {
   auto info = std::make_shared<TensorInfo>(parse_tensor(tensor));
   if (info->type == abi::TensorType::kNull) throw Failure(abi::kTensorUnsupportedParam, "a tensor of type NULL is not created");
-  if (info->is_static()) info->data = std::make_shared<StaticData>(static_bytes(tensor, *info));
+  if (info->is_static()) info->data = make_static(tensor.v1.quantize, *info, static_bytes(tensor, *info));
   return info;
 }
 

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "hostnpu/encoding.h"
+
 namespace lutra::hostnpu {
 namespace {
 
@@ -35,26 +37,6 @@ const TypeRow* find_type(abi::DataType type) noexcept {
 }
 
 [[noreturn]] void bad(abi::ErrorCode code, const std::string& name, const std::string& what) { throw Failure(code, "tensor '" + name + "' " + what); }
-
-Quantization parse_quantization(const abi::QuantizeParams& params, const std::string& name) {
-  Quantization out;
-  if (params.definition != abi::QuantizeDefinition::kDefined) return out;
-  switch (params.encoding) {
-    case abi::QuantizeEncoding::kScaleOffset:
-      out.kind = Quantization::Kind::kPerTensor;
-      out.values.push_back({params.scale_offset.scale, params.scale_offset.offset});
-      return out;
-    case abi::QuantizeEncoding::kAxisScaleOffset:
-      out.kind = Quantization::Kind::kAxis;
-      out.axis = params.axis.axis;
-      if (params.axis.scale_offset == nullptr || params.axis.count > kMaxBytes) bad(abi::kTensorInvalidParam, name, "has an AXIS encoding without scales");
-      out.values.reserve(params.axis.count);
-      for (uint32_t i = 0; i < params.axis.count; ++i) out.values.push_back({params.axis.scale_offset[i].scale, params.axis.scale_offset[i].offset});
-      return out;
-    case abi::QuantizeEncoding::kUndefined: return out;
-    default: out.kind = Quantization::Kind::kOther; return out;
-  }
-}
 
 std::string parse_name(const char* name) {
   if (name == nullptr) throw Failure(abi::kTensorInvalidParam, "a tensor has no name");
@@ -178,7 +160,8 @@ TensorInfo parse_tensor(const abi::Tensor& tensor) {
   for (uint32_t i = 0; i < from.rank && tensor.version == 2 && tensor.v2.is_dynamic_dims != nullptr; ++i) {
     if (tensor.v2.is_dynamic_dims[i] != 0) bad(abi::kTensorUnsupportedParam, info.name, "has dimensions that are not static");
   }
-  info.quantization = parse_quantization(from.quantize, info.name);
+  check_tensor(info);  // the shape, which says how many scales there are to read
+  info.quantization = parse_quantization(from.quantize, info);
   check_tensor(info);
   return info;
 }

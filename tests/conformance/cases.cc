@@ -336,6 +336,7 @@ std::vector<Case> all_cases() {
   add_movements(cases);
   add_elementwise_cases(cases);
   add_shape_cases(cases);
+  add_linear_cases(cases);
   return cases;
 }
 

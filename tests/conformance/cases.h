@@ -32,6 +32,7 @@ struct Case {
 // One file a family.
 void add_elementwise_cases(std::vector<Case>& cases);
 void add_shape_cases(std::vector<Case>& cases);
+void add_linear_cases(std::vector<Case>& cases);
 
 /// "128x576"
 std::string shape_name(const Dims& dims);

@@ -19,7 +19,7 @@ enum class Bound {
   kSteps5,    // 16-bit results of functions that are tables: at most 5, 18, 34 steps
   kSteps18,
   kSteps34,
-  kTable16,   // other 16-bit functions: NMSE at most 5e-7
+  kTable16,   // other 16-bit functions, and 16 bits by 4-bit or 16-bit weights: NMSE at most 5e-7
   kFloat,     // float results: NMSE at most 1e-6
   kFloat5,    // NMSE at most 1e-5
   kExact,     // data movement, and conversions that lose nothing

@@ -41,6 +41,15 @@ std::vector<double> repeat(const Tensor& x, const Dims& dims);
 /// The shape that both repeat to.
 Dims repeated_dims(const Dims& a, const Dims& b);
 
+/// x · w of matrices in the last two dimensions, each turned if wished; leading dimensions repeat to those of `dims`. `bias` may be nullptr.
+std::vector<double> matmul(const Tensor& x, const Tensor& w, bool turn_x, bool turn_w, const Tensor* bias, const Dims& dims);
+
+struct Convolution {
+  uint32_t stride_y, stride_x, dilation_y, dilation_x, top, left, groups;
+};
+/// x [n, h, w, c] by w [h, w, c / groups, outputs], zeros around the image.
+std::vector<double> convolution(const Tensor& x, const Tensor& w, const Tensor* bias, const Convolution& sizes, const Dims& dims);
+
 /// The reals that `x` stores.
 std::vector<double> reals(const Tensor& x);
 

@@ -48,6 +48,71 @@ size_t GraphSpec::constant(const std::string& name, Target target, Dims dims, st
   return add({name, Role::kConstant, target.dtype, std::move(dims), calibrate(target.dtype, target.fit, values, target.clipped), {values.begin(), values.end()}, {}});
 }
 
+namespace {
+
+/// The index along `axis` of element `i`.
+size_t along(const Dims& dims, size_t axis, size_t i) {
+  size_t stride = 1;
+  for (size_t d = axis + 1; d < dims.size(); ++d) stride *= dims[d];
+  return i / stride % dims[axis];
+}
+
+}  // namespace
+
+size_t GraphSpec::axis_constant(const std::string& name, Dims dims, size_t axis, std::span<const double> values, uint32_t bits) {
+  const double limit = std::ldexp(1.0, static_cast<int>(bits) - 1) - (bits == 2 ? 0 : 1);
+  std::vector<float> scales(dims[axis], 0);
+  for (size_t i = 0; i < values.size(); ++i) {
+    float& scale = scales[along(dims, axis, i)];
+    scale = std::max(scale, static_cast<float>(std::abs(values[i]) / limit));
+  }
+  std::vector<double> codes(values.size());
+  for (size_t i = 0; i < codes.size(); ++i) codes[i] = std::clamp(std::nearbyint(values[i] / double{scales[along(dims, axis, i)]}), -limit, bits == 2 ? 1.0 : limit);
+  qnn::Encoding encoding = qnn::Encoding::per_axis(static_cast<int32_t>(axis), scales);
+  if (bits < 8) {
+    encoding.kind = qnn::Encoding::Kind::kBwAxis;
+    encoding.bits = bits;
+  }
+  return add_codes({name, Role::kConstant, DT::kSfixed8, std::move(dims), encoding, codes, {}});
+}
+
+size_t GraphSpec::block_constant(const std::string& name, Dims dims, size_t axis, std::span<const double> values, uint32_t blocks) {
+  const size_t inputs = axis + 1 == dims.size() ? axis - 1 : axis + 1, block = dims[inputs] / blocks;
+  const size_t outputs = dims[axis];
+  std::vector<double> largest(outputs * blocks, 0);
+  const auto place = [&](size_t i) { return along(dims, axis, i) * blocks + along(dims, inputs, i) / block; };
+  for (size_t i = 0; i < values.size(); ++i) largest[place(i)] = std::max(largest[place(i)], std::abs(values[i]));
+  qnn::Encoding encoding = qnn::Encoding::per_axis(static_cast<int32_t>(axis), std::vector<float>(outputs));
+  encoding.kind = qnn::Encoding::Kind::kBlockwise;
+  encoding.bits = 4;
+  encoding.blocks = blocks;
+  for (size_t o = 0; o < outputs; ++o) {
+    const double most = *std::max_element(largest.begin() + static_cast<std::ptrdiff_t>(o * blocks), largest.begin() + static_cast<std::ptrdiff_t>((o + 1) * blocks));
+    encoding.scales[o] = static_cast<float>(most / (7 * 16));
+    for (size_t b = 0; b < blocks; ++b) encoding.block_scales.push_back(static_cast<uint8_t>(std::clamp(std::ceil(largest[o * blocks + b] / (7 * double{encoding.scales[o]})), 1.0, 16.0)));
+  }
+  std::vector<double> codes(values.size());
+  for (size_t i = 0; i < codes.size(); ++i) {
+    codes[i] = std::clamp(std::nearbyint(values[i] / (double{encoding.scales[along(dims, axis, i)]} * encoding.block_scales[place(i)])), -7.0, 7.0);
+  }
+  return add_codes({name, Role::kConstant, DT::kSfixed8, std::move(dims), encoding, codes, {}});
+}
+
+size_t GraphSpec::sum_bias(const std::string& name, size_t x, size_t w, uint32_t outputs) {
+  const Tensor &input = tensors_[x], &weight = tensors_[w];
+  const std::vector<double> values = normal(random_, outputs, 0, 0.3);
+  if (is_float(input.dtype)) return constant(name, input.dtype, {outputs}, values);
+  const bool per_output = weight.encoding.kind == qnn::Encoding::Kind::kAxis;
+  std::vector<float> steps(outputs);
+  std::vector<double> codes(outputs);
+  for (size_t o = 0; o < outputs; ++o) {
+    steps[o] = input.encoding.scale * (per_output ? weight.encoding.scales[o] : weight.encoding.scale);
+    codes[o] = std::nearbyint(values[o] / double{steps[o]});
+  }
+  const qnn::Encoding encoding = per_output ? qnn::Encoding::per_axis(0, steps) : qnn::Encoding::scale_offset(steps[0], 0);
+  return add_codes({name, Role::kConstant, DT::kSfixed32, {outputs}, encoding, codes, {}});
+}
+
 size_t GraphSpec::weight(const std::string& name, uint32_t out, uint32_t in, bool conv) {
   // As a converter makes them: normal weights, every output's largest one at ±127.
   std::vector<float> scales(out);

@@ -58,6 +58,12 @@ class GraphSpec {
   size_t constant(const std::string& name, DT dtype, Dims dims, std::span<const double> values);
   /// The same of a quantised type.
   size_t constant(const std::string& name, Target target, Dims dims, std::span<const double> values);
+  /// S8 weight of `bits` significant bits with one scale per index of `axis`.
+  size_t axis_constant(const std::string& name, Dims dims, size_t axis, std::span<const double> values, uint32_t bits);
+  /// 4-bit weight with one scale per index of `axis` and one of 4 bits per block of the inputs, of which there are `blocks`.
+  size_t block_constant(const std::string& name, Dims dims, size_t axis, std::span<const double> values, uint32_t blocks);
+  /// Bias of a product of `x` and `w`: S32 in steps of the accumulator, or of the type of x.
+  size_t sum_bias(const std::string& name, size_t x, size_t w, uint32_t outputs);
   /// S8 weight with random values and one scale per output: [out, in] of FullyConnected, or [1, 1, in, out] of Conv2d.
   size_t weight(const std::string& name, uint32_t out, uint32_t in, bool conv);
   /// Bias of a linear of `x` and `w`, sized to matter: S32 in steps of the accumulator, or F16.
