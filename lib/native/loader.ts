@@ -58,8 +58,14 @@ function wrapEngine(engine: NativeEngine): NativeEngine {
 }
 
 function wrapQnn(q: NativeQnn): NativeQnn {
+  let watched = false;
   return {
-    openLibrary: (options) => guard(() => q.openLibrary(options)),
+    openLibrary: (options) => {
+      // process.exit() ends neither threads nor environments before the libraries' own exit handlers run.
+      if (!watched) process.once('exit', () => q.shutdown());
+      watched = true;
+      return guard(() => q.openLibrary(options));
+    },
     libraryInfo: (library) => guard(() => q.libraryInfo(library)),
     systemInfo: (library) => guard(() => q.systemInfo(library)),
     binaryInfo: (library, binary) => guard(() => q.binaryInfo(library, binary)),
@@ -83,6 +89,7 @@ function wrapQnn(q: NativeQnn): NativeQnn {
     execute: (graph, inputs, outputs, profile) => guard(() => q.execute(graph, inputs, outputs, profile)),
     executeAsync: (graph, inputs, profile) => guardAsync(() => q.executeAsync(graph, inputs, profile)),
     dispose: (handle) => guard(() => q.dispose(handle)),
+    shutdown: () => guard(() => q.shutdown()),
   };
 }
 

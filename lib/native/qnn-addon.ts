@@ -117,4 +117,6 @@ export interface NativeQnn {
   /** Inputs are copied during the call. Resolves to the outputs. */
   executeAsync(graph: GraphHandle, inputs: TypedArray[], profile: ProfileHandle | null): Promise<ArrayBuffer[]>;
   dispose(handle: QnnHandle<string>): void;
+  /** Waits for calls under way on other threads and begins no more; for the end of the process. */
+  shutdown(): void;
 }

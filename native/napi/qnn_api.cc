@@ -114,6 +114,12 @@ Napi::Value dispose(const Napi::CallbackInfo& info, Environment&) {
   return info.Env().Undefined();
 }
 
+/// Waits for what runs and begins nothing more: a process must not run its exit handlers, in which libraries tear themselves down, beside a call.
+Napi::Value shutdown(const Napi::CallbackInfo& info, Environment& environment) {
+  environment.abandon();
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 void QnnTable::add(const char* name, QnnCall call) {
@@ -135,6 +141,7 @@ void add_device_calls(QnnTable& table) {
   table.add("createProfile", create_profile);
   table.add("profileEvents", profile_events);
   table.add("dispose", dispose);
+  table.add("shutdown", shutdown);
 }
 
 void add_qnn(Napi::Env env, Napi::Object exports) {

@@ -6,6 +6,17 @@
 
 namespace lutra::addon {
 
+void LogPipe::call_function(napi_env env, napi_value function, const Line& line) {
+  napi_value receiver = nullptr, error = nullptr;
+  napi_value arguments[2] = {};
+  const bool made = napi_get_undefined(env, &receiver) == napi_ok && napi_create_int32(env, line.level, &arguments[0]) == napi_ok &&
+                    napi_create_string_utf8(env, line.text.data(), line.text.size(), &arguments[1]) == napi_ok;
+  if (!made || napi_call_function(env, receiver, function, 2, arguments, nullptr) != napi_pending_exception) return;
+  // What the function throws is an uncaught exception, as in any other event handler. There is none when a worker is being terminated.
+  bool pending = false;
+  if (napi_is_exception_pending(env, &pending) == napi_ok && pending && napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+}
+
 qnn::LogSink LogPipe::create(Napi::Env env, const Napi::Function& function, Environment& environment) {
   const std::shared_ptr<LogPipe> pipe(new LogPipe(env));
   auto reference = std::make_unique<std::weak_ptr<LogPipe>>(pipe);
@@ -14,12 +25,7 @@ qnn::LogSink LogPipe::create(Napi::Env env, const Napi::Function& function, Envi
     const std::unique_ptr<Line> line(static_cast<Line*>(data));
     if (js == nullptr) return;
     if (const auto live = static_cast<std::weak_ptr<LogPipe>*>(context)->lock()) live->taken();
-    // What the function throws is an uncaught exception, as in any other event handler.
-    try {
-      Napi::Function(js, callback).Call({Napi::Number::New(js, line->level), Napi::String::New(js, line->text)});
-    } catch (const Napi::Error& error) {
-      error.ThrowAsJavaScriptException();
-    }
+    call_function(js, callback, *line);
   };
   const Napi::String name = Napi::String::New(env, "lutra qnn log");
   if (napi_create_threadsafe_function(env, function, nullptr, name, kQueue, 1, nullptr, drop, reference.get(), call, &pipe->way_back_) != napi_ok) {

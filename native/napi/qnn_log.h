@@ -36,6 +36,7 @@ class LogPipe : public Closable, public std::enable_shared_from_this<LogPipe> {
   };
 
   explicit LogPipe(napi_env env) : env_(env) {}
+  static void call_function(napi_env env, napi_value function, const Line& line);
   void send(int level, std::string_view text);
   void push(int level, std::string text);
   void taken();

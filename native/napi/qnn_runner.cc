@@ -51,6 +51,7 @@ Napi::Promise Runner::run(Napi::Env env, Work work) {
   auto deferred = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
   {
     const std::lock_guard lock(mutex_);
+    if (closing_) throw Error(ErrorCode::kDisposed, "the process or worker is ending");
     tasks_.push_back({std::move(work), deferred});
   }
   if (pending_++ == 0) {
@@ -92,6 +93,18 @@ void Runner::loop() {
   }
 }
 
+void Runner::settle(Napi::Env env, Outcome& outcome) {
+  const Napi::HandleScope scope(env);
+  try {
+    if (outcome.error) std::rethrow_exception(outcome.error);
+    outcome.deferred->Resolve(outcome.finish(env));
+  } catch (const Napi::Error& error) {  // no memory for the result
+    outcome.deferred->Reject(error.Value());
+  } catch (...) {
+    outcome.deferred->Reject(to_js(env, std::current_exception()).Value());
+  }
+}
+
 void Runner::deliver(Napi::Env env) {
   std::deque<Outcome> outcomes;
   {
@@ -99,14 +112,10 @@ void Runner::deliver(Napi::Env env) {
     outcomes.swap(outcomes_);
   }
   for (Outcome& outcome : outcomes) {
-    const Napi::HandleScope scope(env);
     try {
-      if (outcome.error) std::rethrow_exception(outcome.error);
-      outcome.deferred->Resolve(outcome.finish(env));
-    } catch (const Napi::Error& error) {  // no memory for the result
-      outcome.deferred->Reject(error.Value());
-    } catch (...) {
-      outcome.deferred->Reject(to_js(env, std::current_exception()).Value());
+      settle(env, outcome);
+    } catch (const Napi::Error&) {
+      // The worker is being terminated: nobody waits for the promise any more.
     }
   }
   pending_ -= static_cast<uint32_t>(outcomes.size());

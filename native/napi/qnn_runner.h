@@ -67,6 +67,7 @@ class Runner : public Closable, public std::enable_shared_from_this<Runner> {
 
   Runner() = default;
   void loop();
+  static void settle(Napi::Env env, Outcome& outcome);
   void deliver(Napi::Env env);
   void stop() noexcept;
 

@@ -9,6 +9,7 @@ namespace lutra::qnn {
 
 Backend::Backend(std::shared_ptr<const Library> library, LogOptions log, const void* custom_config) : library_(std::move(library)) {
   const Api& functions = api();
+  const CallGuard guard;
   if (functions.log_create != nullptr && functions.log_free != nullptr) {
     const bool silent = !log.sink;
     channel_ = std::make_unique<LogChannel>(std::move(log.sink));
@@ -101,6 +102,7 @@ Device::Device(std::shared_ptr<Backend> backend, const DeviceTarget& target) : b
   }
   DeviceConfigs configs(target_);
   abi::DeviceHandle handle = nullptr;
+  const CallGuard guard;
   const abi::Status status = functions.device_create(backend_->log_handle(), target_.chosen() ? configs.list : nullptr, &handle);
   // Backends that know no devices (the CPU one) say so; a null device then stands for their only one.
   if (!target_.chosen() && status_info(status).code == abi::kNotSupported) return;
@@ -194,6 +196,7 @@ PowerVote::~PowerVote() { release(); }
 
 void PowerVote::release() noexcept {
   if (infrastructure_ == nullptr || process_exiting()) return;
+  const CallGuard guard;
   set_one(*infrastructure_, id_, clocks(id_, false));
   infrastructure_->destroy_power_config_id(id_);
   infrastructure_ = nullptr;

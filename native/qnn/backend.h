@@ -27,7 +27,9 @@ using Owned = std::unique_ptr<Tag, std::function<void(Tag*)>>;
 template <class Tag, class Free>
 Owned<Tag> own(Tag* handle, Free free) {
   return Owned<Tag>(handle, [free](Tag* freed) {
-    if (!process_exiting()) free(freed);
+    if (process_exiting()) return;
+    const CallGuard guard;
+    free(freed);
   });
 }
 

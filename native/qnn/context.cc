@@ -22,6 +22,7 @@ Context::Context(std::shared_ptr<Device> device, abi::ContextHandle handle)
 std::shared_ptr<Context> Context::create(std::shared_ptr<Device> device) {
   const Backend& backend = *device->backend();
   abi::ContextHandle handle = nullptr;
+  const CallGuard guard;
   const abi::Status status = backend.api().context_create(backend.handle(), device->handle(), nullptr, &handle);
   if (status != 0) backend.fail(ErrorCode::kQnnCall, "contextCreate", "", status);
   return std::shared_ptr<Context>(new Context(std::move(device), handle));
@@ -32,6 +33,7 @@ std::shared_ptr<Context> Context::from_binary(std::shared_ptr<Device> device, st
   const Api& api = backend.api();
   if (api.context_create_from_binary == nullptr) no_binaries(backend);
   abi::ContextHandle handle = nullptr;
+  const CallGuard guard;
   const abi::Status status =
       api.context_create_from_binary(backend.handle(), device->handle(), nullptr, binary.data(), binary.size(), &handle, nullptr);
   if (status != 0) {
@@ -44,6 +46,7 @@ std::vector<std::byte> Context::binary() const {
   const Api& api = backend().api();
   if (api.context_get_binary_size == nullptr || api.context_get_binary == nullptr) no_binaries(backend());
   uint64_t size = 0;
+  const CallGuard guard;
   abi::Status status = api.context_get_binary_size(handle(), &size);
   if (status != 0) backend().fail(ErrorCode::kQnnCall, "contextGetBinarySize", "", status);
   std::vector<std::byte> bytes(size);

@@ -159,7 +159,9 @@ Graph::Graph(std::shared_ptr<const Context> context, std::string name, abi::Grap
       inputs_(std::move(inputs)),
       outputs_(std::move(outputs)),
       input_args_(arguments(inputs_)),
-      output_args_(arguments(outputs_)) {}
+      output_args_(arguments(outputs_)) {
+  watch_exit();
+}
 
 Graph Graph::retrieve(std::shared_ptr<const Context> context, const GraphIds& ids, std::span<const TensorDesc> inputs,
                       std::span<const TensorDesc> outputs) {
@@ -173,6 +175,7 @@ Graph Graph::retrieve(std::shared_ptr<const Context> context, const GraphIds& id
                                                  std::to_string(outputs.size()) + " were described");
   }
   abi::GraphHandle handle = nullptr;
+  const CallGuard guard;
   const abi::Status status = backend.api().graph_retrieve(context->handle(), ids.name.c_str(), &handle);
   if (status != 0) backend.fail(ErrorCode::kQnnCall, "graphRetrieve", "graph '" + ids.name + "'", status);
   const auto records = [](std::span<const TensorDesc> descs, const std::vector<uint32_t>& numbers, abi::TensorType type) {
@@ -198,9 +201,11 @@ void Graph::execute(std::span<const std::span<const std::byte>> inputs, std::spa
   set_buffers(name_, "input", inputs_, input_args_, inputs);
   set_buffers(name_, "output", outputs_, output_args_, outputs);
   const Backend& backend = context_->backend();
+  const CallGuard guard;
   const abi::Status status =
       backend.api().graph_execute(handle_, input_args_.data(), static_cast<uint32_t>(input_args_.size()), output_args_.data(),
                                   static_cast<uint32_t>(output_args_.size()), profile == nullptr ? nullptr : profile->handle(), nullptr);
+  if (!std::exchange(executed_, true)) watch_exit();
   if (status != 0) backend.fail(ErrorCode::kQnnCall, "graphExecute", "graph '" + name_ + "'", status);
 }
 
@@ -211,6 +216,7 @@ GraphBuilder::GraphBuilder(std::shared_ptr<const Context> context, std::string n
   const Backend& backend = context_->backend();
   GraphConfigs configs(options);
   backend.take_errors();
+  const CallGuard guard;
   const abi::Status status =
       backend.api().graph_create(context_->handle(), name_.c_str(), configs.custom.empty() ? nullptr : configs.list.data(), &handle_);
   if (status != 0) backend.fail(ErrorCode::kQnnCall, "graphCreate", "graph '" + name_ + "'", status);
@@ -226,6 +232,7 @@ TensorRef GraphBuilder::keep(std::unique_ptr<TensorRecord> record) {
   }
   const Backend& backend = context_->backend();
   backend.take_errors();
+  const CallGuard guard;
   const abi::Status status = backend.api().tensor_create_graph_tensor(handle_, &record->qnn());
   if (status != 0) {
     open_ = false;
@@ -294,6 +301,7 @@ void GraphBuilder::ask(const NodeDesc& desc, Assembled& node) const {
   const Backend& backend = context_->backend();
   backend.take_errors();
   const abi::OpConfig op = make_op(desc, node.params, node.inputs, node.outputs);
+  const CallGuard guard;
   const abi::Status status = backend.api().backend_validate_op_config(backend.handle(), op);
   if (status != 0) backend.fail(ErrorCode::kQnnNode, "backendValidateOpConfig", describe_node(desc, name_, node.params, node.inputs, node.outputs), status);
 }
@@ -343,6 +351,7 @@ void GraphBuilder::node(const NodeDesc& desc) {
   create_params(desc, node);
   const Backend& backend = context_->backend();
   backend.take_errors();
+  const CallGuard guard;
   const abi::Status status = backend.api().graph_add_node(handle_, make_op(desc, node.params, node.inputs, node.outputs));
   if (status != 0) {
     open_ = false;
@@ -361,6 +370,7 @@ Graph GraphBuilder::finalize(const Profile* profile) {
   open_ = false;
   const Backend& backend = context_->backend();
   backend.take_errors();
+  const CallGuard guard;
   const abi::Status status = backend.api().graph_finalize(handle_, profile == nullptr ? nullptr : profile->handle(), nullptr);
   if (status != 0) backend.fail(ErrorCode::kQnnCall, "graphFinalize", "graph '" + name_ + "'", status);
   backend.take_errors();  // complaints that did not matter are not to be taken for the reason of a later failure

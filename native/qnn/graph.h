@@ -101,6 +101,7 @@ class Graph {
   abi::GraphHandle handle_;
   TensorList inputs_, outputs_;
   std::vector<abi::Tensor> input_args_, output_args_;  // what the call takes, made once
+  bool executed_ = false;
 };
 
 /// Builds one graph. Tensors first, then nodes in an order in which every node comes after those that it reads from. After an Error(kQnnCall) the builder cannot go

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <shared_mutex>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -69,6 +71,15 @@ std::atomic<bool>& exiting() noexcept {
   return flag;
 }
 
+// Longer than any execution takes; a compilation may be cut off.
+constexpr std::chrono::seconds kExitPatience{2};
+
+/// Shared by calls, taken whole by the first exit handler and never given back. Not destroyed, since threads may wait for it to the last.
+std::shared_timed_mutex& call_gate() {
+  static auto& gate = *new std::shared_timed_mutex;
+  return gate;
+}
+
 bool version_accepted(const abi::Version& core) noexcept { return core.major == Library::kMajor && core.minor >= Library::kMinimumMinor; }
 
 /// The first provider of an accepted version. Nothing beyond the version may be read of another one, since its table differs.
@@ -126,6 +137,17 @@ DynamicLibrary open_file(const std::string& path) {
 
 }  // namespace
 
+void watch_exit() {
+  exiting();
+  call_gate();
+  std::atexit([] {
+    if (!exiting().exchange(true, std::memory_order_acq_rel)) static_cast<void>(call_gate().try_lock_for(kExitPatience));
+  });
+}
+
+CallGuard::CallGuard() { call_gate().lock_shared(); }
+CallGuard::~CallGuard() { call_gate().unlock_shared(); }
+
 bool process_exiting() noexcept { return exiting().load(std::memory_order_acquire); }
 
 std::string to_string(const abi::Version& version) {
@@ -147,9 +169,7 @@ Library::Library(abi::GetProvidersFn get_providers, const std::string& source) {
 std::shared_ptr<const Library> Library::open(const std::string& path, const OpenOptions& options) {
   const StdoutGuard guard(options.quiet_stdout);
   DynamicLibrary file = open_file(path);
-  // Exit handlers run last in, first out: registered after the library was loaded, this one runs before the library's own.
-  exiting();
-  std::atexit([] { exiting().store(true, std::memory_order_release); });
+  watch_exit();
   auto* get_providers = file.function<std::remove_pointer_t<abi::GetProvidersFn>>(abi::kGetProvidersSymbol);
   if (get_providers == nullptr) {
     throw Error(ErrorCode::kNotQnn, "'" + file.path() + "' is not a QNN backend library: it has no " + abi::kGetProvidersSymbol, kWhichLibrary);
@@ -161,6 +181,7 @@ std::shared_ptr<const Library> Library::open(const std::string& path, const Open
 
 std::shared_ptr<const Library> Library::embedded(abi::GetProvidersFn get_providers, const std::string& name) {
   if (get_providers == nullptr) throw Error(ErrorCode::kInvalidArgument, "the embedded QNN library '" + name + "' has no entry point");
+  watch_exit();
   return std::shared_ptr<Library>(new Library(get_providers, name));
 }
 

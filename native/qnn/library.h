@@ -55,6 +55,20 @@ struct LibraryInfo {
 /// live are left to the system instead of being freed.
 bool process_exiting() noexcept;
 
+/// Makes the end of the process wait for calls under way. Exit handlers run last in, first out, and libraries register their own when they first need something: to be called
+/// again after every call that may have been the first of its kind.
+void watch_exit();
+
+/// Held around every call that may run on another thread than the main one: the process's exit handlers wait up to two seconds for those that have begun, since the library
+/// goes away under them. A guard that is made after that waits for ever, which is until the process has ended. Not to be nested.
+class CallGuard {
+ public:
+  CallGuard();
+  ~CallGuard();
+  CallGuard(const CallGuard&) = delete;
+  CallGuard& operator=(const CallGuard&) = delete;
+};
+
 /// "2.40.0".
 std::string to_string(const abi::Version& version);
 
