@@ -15,10 +15,11 @@ const nativeLayers = {
   qnn: ['base'],
   store: ['base'],
   hostnpu: ['base', 'kernels', 'qnn/abi.h'],
+  conformance: ['base', 'qnn'],
   kv: ['base', 'kernels', 'store'],
   plan: ['base', 'kernels', 'store', 'kv'],
   session: ['base', 'kernels', 'store', 'kv', 'qnn', 'hostnpu', 'plan'],
-  napi: ['base', 'kernels', 'store', 'kv', 'qnn', 'hostnpu', 'plan', 'session'],
+  napi: ['base', 'kernels', 'store', 'kv', 'qnn', 'hostnpu', 'conformance', 'plan', 'session'],
 };
 
 /** Folder of lib/ → folders it may import. index.ts, the public names, may import all but the CLI. */

@@ -6,7 +6,7 @@
 #include <limits>
 #include <set>
 
-#include "cases.h"
+#include "conformance/cases.h"
 #include "forms.h"
 #include "libraries.h"
 

@@ -4,8 +4,15 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "hostnpu/hostnpu.h"
+
 namespace lutra::conformance {
 namespace {
+
+/// The SoC that Qualcomm's runtime compiles for: SM8650, HTP v75.
+constexpr uint32_t kSoc = 57;
+
+std::unique_ptr<Npu> open(std::shared_ptr<const qnn::Library> library) { return std::make_unique<Npu>(qnn::Device::create(qnn::Backend::create(std::move(library)), kSoc)); }
 
 bool is_set(const char* variable) {
   const char* value = std::getenv(variable);
@@ -17,11 +24,11 @@ bool is_set(const char* variable) {
 void Libraries::SetUp() {
   const char* path = std::getenv("LUTRA_QNN_LIBRARY");
   if (path != nullptr && *path != '\0') {
-    qualcomm_ = std::make_unique<Npu>(Npu::qualcomm(path));
+    qualcomm_ = open(qnn::Library::open(path, {.quiet_stdout = true}));
   } else if (!is_set("LUTRA_QNN_OPTIONAL")) {
     FAIL() << "set LUTRA_QNN_LIBRARY to the path of libQnnHtp.so (scripts/fetch-qnn brings it), or LUTRA_QNN_OPTIONAL=1 to do without";
   }
-  host_ = std::make_unique<Npu>(Npu::host());
+  host_ = open(qnn::Library::embedded(&hostnpu::get_providers, "host"));
 }
 
 void Libraries::TearDown() {

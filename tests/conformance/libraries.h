@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "compare.h"
-#include "npu.h"
+#include "conformance/compare.h"
+#include "conformance/npu.h"
 
 namespace lutra::conformance {
 

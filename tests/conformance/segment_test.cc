@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "compare.h"
+#include "conformance/compare.h"
 #include "libraries.h"
 #include "segments.h"
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "spec.h"
+#include "conformance/spec.h"
 
 namespace lutra::conformance {
 

@@ -1,4 +1,4 @@
-#include "cases.h"
+#include "conformance/cases.h"
 
 #include <cmath>
 

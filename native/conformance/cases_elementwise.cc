@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "base/f16.h"
-#include "cases.h"
-#include "reference.h"
+#include "conformance/cases.h"
+#include "conformance/reference.h"
 
 namespace lutra::conformance {
 namespace {

@@ -1,10 +1,10 @@
-#include "spec.h"
+#include "conformance/spec.h"
 
 #include <algorithm>
 #include <cmath>
 #include <stdexcept>
 
-#include "reference.h"
+#include "conformance/reference.h"
 
 namespace lutra::conformance {
 namespace {

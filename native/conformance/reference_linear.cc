@@ -2,7 +2,7 @@
 #include <cmath>
 #include <stdexcept>
 
-#include "reference.h"
+#include "conformance/reference.h"
 
 namespace lutra::conformance::reference {
 namespace {

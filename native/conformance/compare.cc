@@ -1,4 +1,4 @@
-#include "compare.h"
+#include "conformance/compare.h"
 
 #include <algorithm>
 #include <cmath>

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor.h"
+#include "conformance/tensor.h"
 
 namespace lutra::conformance {
 

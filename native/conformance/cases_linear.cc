@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cases.h"
-#include "reference.h"
+#include "conformance/cases.h"
+#include "conformance/reference.h"
 
 namespace lutra::conformance {
 namespace {
@@ -118,7 +118,8 @@ GraphSpec matmul_graph(const MatMulRow& row, uint32_t seed) {
   const Dims dims = matmul_dims(row);
   const size_t depth = row.turn_a ? row.a[row.a.size() - 2] : row.a.back();
   const size_t x = g.input("x", target_of(row.x), row.a, normal(g.random(), element_count(row.a), 0.3));
-  const std::optional<size_t> axis = row.weight == Weight::kPerOutput ? std::optional(row.b.size() - (row.turn_b ? 2 : 1)) : std::nullopt;
+  std::optional<size_t> axis;
+  if (row.weight == Weight::kPerOutput) axis = row.b.size() - (row.turn_b ? 2 : 1);
   const size_t w = random_weight(g, "w", row.w, row.b, row.fit, 1 / std::sqrt(static_cast<double>(depth)), row.weight != Weight::kComputed, axis);
   std::vector<size_t> inputs = {x, w};
   std::optional<size_t> bias;

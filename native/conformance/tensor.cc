@@ -1,4 +1,4 @@
-#include "tensor.h"
+#include "conformance/tensor.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,4 @@
-#include "npu.h"
-
-#include "hostnpu/hostnpu.h"
+#include "conformance/npu.h"
 
 namespace lutra::conformance {
 namespace {
@@ -16,16 +14,6 @@ qnn::TensorRef create(qnn::GraphBuilder& builder, const Tensor& tensor) {
 }
 
 }  // namespace
-
-Npu Npu::host() {
-  const auto library = qnn::Library::embedded(&hostnpu::get_providers, "host");
-  return Npu(qnn::Device::create(qnn::Backend::create(library), kSoc));
-}
-
-Npu Npu::qualcomm(const std::string& path) {
-  const auto library = qnn::Library::open(path, {.quiet_stdout = true});
-  return Npu(qnn::Device::create(qnn::Backend::create(library), kSoc));
-}
 
 std::vector<Bytes> Npu::run(const GraphSpec& spec) const {
   qnn::GraphBuilder builder(qnn::Context::create(device_), "graph");

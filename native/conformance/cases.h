@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "compare.h"
-#include "spec.h"
+#include "conformance/compare.h"
+#include "conformance/spec.h"
 
 namespace lutra::conformance {
 

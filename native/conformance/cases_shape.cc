@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cases.h"
-#include "reference.h"
+#include "conformance/cases.h"
+#include "conformance/reference.h"
 
 namespace lutra::conformance {
 namespace {

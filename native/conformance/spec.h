@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "conformance/tensor.h"
 #include "qnn/graph.h"
-#include "tensor.h"
 
 namespace lutra::conformance {
 
