@@ -12,12 +12,15 @@ import {
   NONE,
   PLAN_MAGIC,
   PLAN_VERSION,
+  planChecksum,
   QUANT_KIND_CODES,
   RECORD_WORDS,
   ROWS_KIND_CODES,
   SECTION_NAMES,
+  SECTION_TABLE_AT,
   SECTIONS,
   type Section,
+  storedChecksum,
   TENSOR_KIND_CODES,
 } from './plan-format.js';
 import { type AttrType, type AttrValue, badPlan, check } from './schema.js';
@@ -44,9 +47,12 @@ class PlanReader {
     check(magic === PLAN_MAGIC, () => 'wrong magic');
     check(version === PLAN_VERSION, () => `plan version ${version}; this build reads ${PLAN_VERSION}`);
     check(size === bytes.length, () => `plan says ${size} bytes but has ${bytes.length}`);
+    const [stored, found] = [storedChecksum(bytes), planChecksum(bytes)];
+    check(stored === found, () => `its checksum is ${stored}, its bytes give ${found}`);
     check(count === SECTION_NAMES.length, () => `${count} sections`);
     SECTION_NAMES.forEach((name, i) => {
-      const [offset, records] = [this.view.getUint32(16 + 8 * i, true), this.view.getUint32(20 + 8 * i, true)];
+      const at = SECTION_TABLE_AT + 8 * i;
+      const [offset, records] = [this.view.getUint32(at, true), this.view.getUint32(at + 4, true)];
       const fits = offset % 8 === 0 && offset >= HEADER_BYTES && offset + records * SECTIONS[name] <= bytes.length;
       check(fits, () => `section ${name} at ${offset} with ${records} records does not fit`);
       this.sections.set(name, { offset, count: records });

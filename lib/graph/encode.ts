@@ -13,8 +13,10 @@ import {
   QUANT_KIND_CODES,
   ROWS_KIND_CODES,
   SECTION_NAMES,
+  SECTION_TABLE_AT,
   SECTIONS,
   type Section,
+  sealPlan,
   TENSOR_KIND_CODES,
 } from './plan-format.js';
 import { type AttrType, type AttrValue, badPlan } from './schema.js';
@@ -191,8 +193,8 @@ class PlanWriter {
       at = align(at);
       const values = content[name];
       const width = elementBytes(name);
-      view.setUint32(16 + 8 * i, at, true);
-      view.setUint32(20 + 8 * i, (values.length * width) / SECTIONS[name], true);
+      view.setUint32(SECTION_TABLE_AT + 8 * i, at, true);
+      view.setUint32(SECTION_TABLE_AT + 8 * i + 4, (values.length * width) / SECTIONS[name], true);
       for (const value of values) {
         if (width === 8) view.setFloat64(at, value, true);
         else if (width === 4) view.setUint32(at, value, true);
@@ -200,7 +202,7 @@ class PlanWriter {
         at += width;
       }
     });
-    return file;
+    return sealPlan(file);
   }
 }
 

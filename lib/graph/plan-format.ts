@@ -2,9 +2,10 @@
  * Binary layout of a plan (docs/architecture.md, "Plan"). native/plan/format.h says the same; a test compares the two through the addon.
  * Little endian; sections 8-byte aligned in this order; offsets in bytes from the start of the file; counts in records.
  */
+import { crc32 } from 'node:zlib';
 
 export const PLAN_MAGIC = 0x504c554c;
-export const PLAN_VERSION = 1;
+export const PLAN_VERSION = 2;
 
 /** Sections in file order with bytes per record. */
 export const SECTIONS = {
@@ -25,8 +26,26 @@ export const SECTION_NAMES = Object.keys(SECTIONS) as Section[];
 /** u32 words of a record. */
 export const RECORD_WORDS = { tensors: 18, segments: 8, nodes: 8, steps: 6, programs: 4 } as const;
 
-/** magic, version, file size, section count, then {offset, count} per section. */
-export const HEADER_BYTES = (4 + 2 * SECTION_NAMES.length) * 4;
+/** magic, version, file size, section count, checksum, then {offset, count} per section. */
+export const SECTION_TABLE_AT = 5 * 4;
+export const HEADER_BYTES = SECTION_TABLE_AT + 2 * SECTION_NAMES.length * 4;
+const CHECKSUM_AT = 4 * 4;
+
+/** CRC-32 of a plan, its checksum taken as zero. */
+export function planChecksum(plan: Uint8Array): number {
+  return crc32(plan.subarray(CHECKSUM_AT + 4), crc32(new Uint8Array(4), crc32(plan.subarray(0, CHECKSUM_AT))));
+}
+
+/** The checksum that a plan carries. */
+export function storedChecksum(plan: Uint8Array): number {
+  return new DataView(plan.buffer, plan.byteOffset).getUint32(CHECKSUM_AT, true);
+}
+
+/** Writes the checksum of a plan into its header. */
+export function sealPlan(plan: Uint8Array): Uint8Array {
+  new DataView(plan.buffer, plan.byteOffset).setUint32(CHECKSUM_AT, planChecksum(plan), true);
+  return plan;
+}
 
 /** "No tensor" and "no string". */
 export const NONE = 0xffffffff;

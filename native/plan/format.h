@@ -7,12 +7,13 @@
 namespace lutra::plan {
 
 inline constexpr uint32_t kMagic = 0x504C554C;  // "LULP"
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kNoIndex = 0xffffffffu;  // "no tensor", "no string"
 
 enum class Section : uint32_t { kConfig, kStrings, kTensors, kSegments, kNodes, kSteps, kPrograms, kOperands, kAttrs };
 inline constexpr uint32_t kSections = 9;
-inline constexpr uint32_t kHeaderWords = 4;  // magic, version, size, section count; then {offset, count} per section
+inline constexpr uint32_t kHeaderWords = 5;  // magic, version, size, section count, checksum; then {offset, count} per section
+inline constexpr uint32_t kChecksumWord = 4;
 
 inline constexpr uint32_t kConfigValues = 9;
 inline constexpr uint32_t kTensorWords = 18;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/crc32.h"
 #include "base/error.h"
 
 namespace lutra::plan {
@@ -25,6 +26,9 @@ class Reader {
     if (raw_word(0) != kMagic) bad("wrong magic");
     if (raw_word(1) != kVersion) bad("version " + std::to_string(raw_word(1)) + ", this build reads " + std::to_string(kVersion));
     if (raw_word(2) != bytes.size()) bad("says " + std::to_string(raw_word(2)) + " bytes but has " + std::to_string(bytes.size()));
+    if (const uint32_t found = checksum(bytes); raw_word(kChecksumWord) != found) {
+      bad("its checksum is " + std::to_string(raw_word(kChecksumWord)) + ", its bytes give " + std::to_string(found));
+    }
     if (raw_word(3) != kSections) bad(std::to_string(raw_word(3)) + " sections instead of " + std::to_string(kSections));
     for (uint32_t s = 0; s < kSections; ++s) {
       const uint64_t offset = raw_word(kHeaderWords + 2 * s), count = raw_word(kHeaderWords + 2 * s + 1);
@@ -229,6 +233,12 @@ Step read_step(const Reader& r, uint32_t i, uint32_t tensors) {
 }
 
 }  // namespace
+
+uint32_t checksum(std::span<const std::byte> bytes) noexcept {
+  constexpr size_t at = 4 * kChecksumWord;
+  constexpr std::array<std::byte, 4> zero{};
+  return crc32(bytes.subspan(at + zero.size()), crc32(zero, crc32(bytes.first(at))));
+}
 
 const char* dtype_name(DType type) noexcept {
   switch (type) {

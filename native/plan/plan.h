@@ -12,6 +12,9 @@
 
 namespace lutra::plan {
 
+/// CRC-32 of an encoded plan, its checksum word taken as zero. `bytes` holds a header at least.
+uint32_t checksum(std::span<const std::byte> bytes) noexcept;
+
 struct Config {
   uint32_t vocab, hidden, layers, heads, kv_heads, head_dim, max_context, chunk;
   bool kv_f32;

@@ -109,7 +109,7 @@ describe('lutra eval, inspect, qnn info', () => {
     expect(result).toMatchObject({ arch: { layers: 30 }, verified: true });
     expect(result.int8Share).toBeGreaterThan(0.1);
     const { stdout } = await lutra(['inspect', model, '--plan', 'npu']);
-    expect(stdout).toMatch(/^plan 1: /);
+    expect(stdout).toMatch(/^plan 2: /);
     expect(stdout).toContain('program cpu');
   });
 

@@ -11,12 +11,14 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "base/aligned.h"
 #include "base/cpu.h"
+#include "base/crc32.h"
 #include "base/dynamic_library.h"
 #include "base/error.h"
 #include "base/f16.h"
@@ -51,6 +53,14 @@ double half_value(uint16_t h) {
   const double sign = (h & 0x8000) != 0 ? -1.0 : 1.0;
   if (exponent == 31) return mantissa != 0 ? std::nan("") : sign * INFINITY;
   return sign * (exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25));
+}
+
+TEST(Crc32, KnownValuesAndPieces) {
+  const std::string text = "123456789";
+  const auto bytes = std::as_bytes(std::span(text));
+  EXPECT_EQ(crc32(bytes), 0xCBF43926u);  // the check value of the algorithm
+  EXPECT_EQ(crc32({}), 0u);
+  EXPECT_EQ(crc32(bytes.subspan(4), crc32(bytes.first(4))), crc32(bytes));
 }
 
 TEST(F16, EveryHalfToFloatAndBack) {

@@ -328,7 +328,17 @@ TEST(Memory, LiveTensorsNeverOverlapAndDeadOnesShare) {
   }
 }
 
-TEST(Plan, DamagedBytesGiveOneErrorOrAPlanThatRuns) {
+TEST(Plan, EveryFlippedBitIsFound) {
+  const auto good = tiny_plan();
+  for (size_t bit = 0; bit < 8 * good.size(); ++bit) {
+    auto bad = good;
+    bad[bit / 8] ^= std::byte{1} << bit % 8;
+    EXPECT_EQ(code_of([&] { plan::Plan::parse(bad); }), ErrorCode::kBadPlan) << "bit " << bit;
+  }
+}
+
+// What the checksum does not find, because it was made for these bytes.
+TEST(Plan, NonsenseUnderARightChecksumGivesOneErrorOrAPlanThatRuns) {
   const auto good = tiny_plan();
   EXPECT_NO_THROW(plan::Plan::parse(good));
   EXPECT_EQ(code_of([&] { plan::Plan::parse(std::span(good).first(good.size() - 8)); }), ErrorCode::kBadPlan);
@@ -340,6 +350,7 @@ TEST(Plan, DamagedBytesGiveOneErrorOrAPlanThatRuns) {
     for (uint32_t value : values) {
       auto bad = good;
       std::memcpy(bad.data() + at, &value, 4);
+      test::seal(bad);
       try {
         plan::Plan::parse(bad);
       } catch (const Error& e) {

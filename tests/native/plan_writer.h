@@ -3,12 +3,19 @@
 
 #include <bit>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "plan/format.h"
+#include "plan/plan.h"
 
 namespace lutra::test {
+
+/// Writes the checksum that the bytes have.
+inline void seal(std::span<std::byte> bytes) {
+  const uint32_t value = plan::checksum(bytes);
+  std::memcpy(bytes.data() + 4 * plan::kChecksumWord, &value, sizeof value);
+}
 
 class PlanWriter {
  public:
@@ -66,7 +73,7 @@ class PlanWriter {
 
   std::vector<std::byte> encode() const {
     std::vector<std::byte> out(4 * (plan::kHeaderWords + 2 * plan::kSections));
-    std::vector<uint32_t> header{plan::kMagic, plan::kVersion, 0, plan::kSections};
+    std::vector<uint32_t> header{plan::kMagic, plan::kVersion, 0, plan::kSections, 0};
     const auto section = [&](const void* data, size_t bytes, size_t count) {
       while (out.size() % 8 != 0) out.push_back(std::byte{0});
       header.push_back(static_cast<uint32_t>(out.size()));
@@ -85,6 +92,7 @@ class PlanWriter {
     section(attrs_.data(), attrs_.size() * 8, attrs_.size());
     header[2] = static_cast<uint32_t>(out.size());
     std::memcpy(out.data(), header.data(), header.size() * 4);
+    seal(out);
     return out;
   }
 

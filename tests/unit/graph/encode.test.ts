@@ -1,10 +1,20 @@
 /** The bytes themselves, against docs/architecture.md, and that nothing foreign is decoded. */
+import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { decodePlan } from '../../../lib/graph/decode.js';
 import { encodePlan, weightMatrix } from '../../../lib/graph/encode.js';
 import { LutraError } from '../../../lib/graph/errors.js';
 import type { Graph, Step } from '../../../lib/graph/graph.js';
-import { CONFIG_FIELDS, HEADER_BYTES, RECORD_WORDS, SECTION_NAMES, SECTIONS, TENSOR_FIELDS } from '../../../lib/graph/plan-format.js';
+import {
+  CONFIG_FIELDS,
+  HEADER_BYTES,
+  planChecksum,
+  RECORD_WORDS,
+  SECTION_NAMES,
+  SECTIONS,
+  sealPlan,
+  TENSOR_FIELDS,
+} from '../../../lib/graph/plan-format.js';
 import { printPlan } from '../../../lib/graph/print.js';
 import type { Tensor } from '../../../lib/graph/tensor.js';
 import { validateGraph } from '../../../lib/graph/validate.js';
@@ -22,7 +32,7 @@ const bytes = encodePlan(graph);
 const view = new DataView(bytes.buffer);
 
 function section(name: (typeof SECTION_NAMES)[number]): { offset: number; count: number } {
-  const at = 16 + 8 * SECTION_NAMES.indexOf(name);
+  const at = 20 + 8 * SECTION_NAMES.indexOf(name);
   return { offset: view.getUint32(at, true), count: view.getUint32(at + 4, true) };
 }
 
@@ -57,7 +67,8 @@ describe('layout', () => {
     expect(RECORD_WORDS).toEqual({ tensors: 18, segments: 8, nodes: 8, steps: 6, programs: 4 });
     expect(TENSOR_FIELDS.length).toBe(RECORD_WORDS.tensors);
     for (const [name, count] of Object.entries(RECORD_WORDS)) expect(SECTIONS[name as keyof typeof RECORD_WORDS]).toBe(4 * count);
-    expect([0, 4, 8, 12].map((at) => view.getUint32(at, true))).toEqual([0x504c554c, 1, bytes.length, 9]);
+    expect([0, 4, 8, 12, 16].map((at) => view.getUint32(at, true))).toEqual([0x504c554c, 2, bytes.length, 9, planChecksum(bytes)]);
+    expect(planChecksum(new Uint8Array(24))).toBe(crc32(new Uint8Array(24)));
     expect(new TextDecoder().decode(bytes.subarray(0, 4))).toBe('LULP');
     let end = HEADER_BYTES;
     for (const name of SECTION_NAMES) {
@@ -160,13 +171,21 @@ describe('decoding', () => {
     for (let n = 0; n < bytes.length; n += 97) expect(outcome(bytes.slice(0, n)), `${n} bytes`).toBe('refused');
   });
 
-  it('survives damage: refuses it or decodes a valid plan, and never throws anything untyped', () => {
+  it('refuses every flipped bit', () => {
+    for (let bit = 0; bit < 8 * bytes.length; bit += 13) {
+      const damaged = bytes.slice();
+      damaged[bit >> 3]! ^= 1 << (bit & 7);
+      expect(outcome(damaged), `bit ${bit}`).toBe('refused');
+    }
+  });
+
+  it('survives nonsense under a right checksum: refuses it or decodes a valid plan, and never throws anything untyped', () => {
     const random = new Random(5);
     const counts = { same: 0, refused: 0, other: 0 };
     for (let i = 0; i < 1500; i++) {
       const damaged = bytes.slice();
       for (let k = 0; k <= i % 3; k++) damaged[random.below(bytes.length)] = random.below(256);
-      counts[outcome(damaged)]++;
+      counts[outcome(sealPlan(damaged))]++;
     }
     expect(counts.refused).toBeGreaterThan(700);
   }, 60_000);

@@ -1,6 +1,7 @@
 /** TypeScript writes plans, C++ reads them: both must mean the same format. */
 import { describe, expect, it } from 'vitest';
 import { CPU_OP_NAMES, eagerGraph, encodePlan, RECORD_WORDS } from '../../../lib/graph/index.js';
+import { sealPlan } from '../../../lib/graph/plan-format.js';
 import { buildPlan } from '../../../lib/models/index.js';
 import { loadAddon } from '../../../lib/native/loader.js';
 import { GOLDENS, goldenPlan, SHADOWED } from '../../reference/golden-plans.js';
@@ -47,7 +48,16 @@ describe('what the builder makes', () => {
 });
 
 describe('damaged plans', () => {
-  it('a plan with any word changed gives LUTRA_BAD_PLAN or is a plan', () => {
+  it('any flipped bit gives LUTRA_BAD_PLAN', () => {
+    const good = encodePlan(buildPlan(tinyModel({ precision: SHADOWED }).spec, { mode: 'npu', contextSize: 64 }));
+    for (let bit = 0; bit < 8 * good.length; bit += 61) {
+      const bad = good.slice();
+      bad[bit >> 3]! ^= 1 << (bit & 7);
+      expect(() => addon.checkPlan(bad), `bit ${bit}`).toThrow(expect.objectContaining({ code: 'LUTRA_BAD_PLAN' }));
+    }
+  });
+
+  it('a plan with any word changed under a right checksum gives LUTRA_BAD_PLAN or is a plan', () => {
     const random = new Random(12);
     const good = encodePlan(buildPlan(tinyModel({ precision: SHADOWED }).spec, { mode: 'npu', contextSize: 64 }));
     let refused = 0;
@@ -56,7 +66,7 @@ describe('damaged plans', () => {
       const word = [0, 1, 7, 63, 0x7fffffff, 0x80000000, 0xffffffff, 0x3f800000][random.below(8)] ?? 0;
       new DataView(bad.buffer).setUint32(4 * random.below(bad.length / 4), word, true);
       try {
-        addon.checkPlan(bad);
+        addon.checkPlan(sealPlan(bad));
       } catch (error) {
         expect(error).toMatchObject({ name: 'LutraError', code: 'LUTRA_BAD_PLAN', remedy: expect.stringContaining('convert') });
         refused++;
