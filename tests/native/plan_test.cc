@@ -3,90 +3,20 @@
 
 #include <cmath>
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <functional>
-#include <map>
 #include <numeric>
 #include <random>
 
-#include <unistd.h>
-
 #include "base/error.h"
 #include "plan/memory.h"
-#include "plan_writer.h"
 #include "session/engine.h"
+#include "tiny_engine.h"
 
 namespace lutra {
 namespace {
 
-using plan::DType;
-using plan::RowsKind;
-using plan::StepOp;
-using plan::TensorKind;
-
-constexpr uint32_t kVocab = 50, kHidden = 32, kHeads = 2, kKvHeads = 1, kHeadDim = 16, kContext = 40, kChunk = 8;
-
-/// embed → norm → q k v → rope → attention → o → add → norm → logits, everything float.
-std::vector<std::byte> tiny_plan(bool kv_f32 = true) {
-  test::PlanWriter w({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, kv_f32 ? 1.0 : 0.0});
-  const auto weight = [&](const char* name, std::vector<uint32_t> dims) { return w.tensor(name, DType::kF32, TensorKind::kWeight, RowsKind::kFixed, std::move(dims), name); };
-  const auto chunk = [&](const char* name, uint32_t cols) { return w.tensor(name, DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, cols}); };
-  const auto logit = [&](const char* name, uint32_t cols) { return w.tensor(name, DType::kF32, TensorKind::kActivation, RowsKind::kLogits, {kChunk, cols}); };
-  const uint32_t embed = weight("embed", {kVocab, kHidden}), gain = weight("gain", {kHidden}), wq = weight("q", {32, kHidden}), wk = weight("k", {16, kHidden}), wv = weight("v", {16, kHidden}),
-                 wo = weight("o", {kHidden, 32});
-  const uint32_t x = chunk("x", kHidden), n = chunk("n", kHidden), q = chunk("aq", 32), k = chunk("ak", 16), v = chunk("av", 16), qr = chunk("qr", 32), kr = chunk("kr", 16), a = chunk("a", 32),
-                 o = chunk("ao", kHidden), y = chunk("y", kHidden), s = logit("s", kHidden), sn = logit("sn", kHidden), l = logit("logits", kVocab);
-  w.step(StepOp::kEmbed, {embed}, {x});
-  w.step(StepOp::kRmsNorm, {x, gain}, {n}, {1e-5});
-  w.step(StepOp::kLinear, {n, wq, wk, wv}, {q, k, v}, {1});
-  w.step(StepOp::kRope, {q}, {qr}, {kHeads, kHeadDim, 10000, 0});
-  w.step(StepOp::kRope, {k}, {kr}, {kKvHeads, kHeadDim, 10000, 0});
-  w.step(StepOp::kKvAppend, {kr, v}, {}, {0});
-  w.step(StepOp::kAttention, {qr}, {a}, {0, kHeads, kKvHeads, kHeadDim, 0.25});
-  w.step(StepOp::kLinear, {a, wo}, {o}, {1});
-  w.step(StepOp::kAdd, {x, o}, {y});
-  w.step(StepOp::kObserve, {y}, {}, {3});
-  w.step(StepOp::kSelectRows, {y}, {s});
-  w.step(StepOp::kRmsNorm, {s, gain}, {sn}, {1e-5});
-  w.step(StepOp::kLinear, {sn, embed}, {l}, {1});
-  w.program("cpu", l);
-  return w.encode();
-}
-
-struct Weights {
-  std::map<std::string, std::vector<float>> values;
-  std::string file;
-
-  Weights() {
-    std::mt19937 random(5);
-    std::normal_distribution<float> normal(0, 0.3f);
-    const std::pair<const char*, std::vector<uint32_t>> shapes[] = {{"embed", {kVocab, kHidden}}, {"gain", {kHidden}}, {"k", {16, kHidden}}, {"o", {kHidden, 32}}, {"q", {32, kHidden}}, {"v", {16, kHidden}}};
-    std::string header = "{";
-    size_t offset = 0;
-    for (const auto& [name, dims] : shapes) {
-      size_t count = 1;
-      std::string shape;
-      for (uint32_t d : dims) {
-        count *= d;
-        shape += (shape.empty() ? "" : ",") + std::to_string(d);
-      }
-      auto& v = values[name];
-      for (size_t i = 0; i < count; ++i) v.push_back(dims.size() == 1 ? 1.0f + normal(random) : normal(random));
-      header += (offset ? ",\"" : "\"") + std::string(name) + "\":{\"dtype\":\"F32\",\"shape\":[" + shape + "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + 4 * count) + "]}";
-      offset += 4 * count;
-    }
-    header += "}";
-    while (header.size() % 8 != 0) header += ' ';
-    file = (std::filesystem::temp_directory_path() / ("lutra-plan-" + std::to_string(::getpid()) + ".safetensors")).string();
-    std::ofstream out(file, std::ios::binary);
-    const uint64_t size = header.size();
-    out.write(reinterpret_cast<const char*>(&size), 8);
-    out << header;
-    for (const auto& [name, dims] : shapes) out.write(reinterpret_cast<const char*>(values[name].data()), static_cast<std::streamsize>(values[name].size() * 4));
-  }
-  ~Weights() { std::filesystem::remove(file); }
-};
+using namespace test;
+using Weights = test::TinyWeights;
 
 using Matrix = std::vector<std::vector<double>>;
 
@@ -160,12 +90,6 @@ session::Engine make_engine(const Weights& w, uint32_t threads = 1, bool kv_f32 
   options.threads = threads;
   options.keep_activations = keep_activations;
   return session::Engine(std::move(options));
-}
-
-std::vector<uint32_t> some_tokens(uint32_t n) {
-  std::vector<uint32_t> t;
-  for (uint32_t i = 0; i < n; ++i) t.push_back((i * 37 + 11) % kVocab);
-  return t;
 }
 
 ErrorCode code_of(const std::function<void()>& body) {

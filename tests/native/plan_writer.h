@@ -63,6 +63,17 @@ class PlanWriter {
     attrs_.insert(attrs_.end(), attrs.begin(), attrs.end());
   }
 
+  /// A segment of one node without parameters; returns its index.
+  uint32_t segment(const std::string& name, const std::string& op, const std::vector<uint32_t>& in, const std::vector<uint32_t>& out) {
+    const auto ins = operands(in), outs = operands(out);
+    const auto node = static_cast<uint32_t>(nodes_.size() / plan::kNodeWords);
+    const std::vector<uint32_t> n{string(op), string(name + "." + op), ins, static_cast<uint32_t>(in.size()), outs, static_cast<uint32_t>(out.size()), 0, 0};
+    nodes_.insert(nodes_.end(), n.begin(), n.end());
+    const std::vector<uint32_t> s{string(name), node, 1, ins, static_cast<uint32_t>(in.size()), outs, static_cast<uint32_t>(out.size()), 0};
+    segments_.insert(segments_.end(), s.begin(), s.end());
+    return static_cast<uint32_t>(segments_.size() / plan::kSegmentWords) - 1;
+  }
+
   /// All steps since the last program.
   void program(const std::string& name, uint32_t logits) {
     const auto end = static_cast<uint32_t>(steps_.size() / plan::kStepWords);
@@ -84,8 +95,8 @@ class PlanWriter {
     section(config_.data(), config_.size() * 8, config_.size());
     section(strings_.data(), strings_.size(), strings_.size());
     section(tensors_.data(), tensors_.size() * 4, tensors_.size() / plan::kTensorWords);
-    section(nullptr, 0, 0);
-    section(nullptr, 0, 0);
+    section(segments_.data(), segments_.size() * 4, segments_.size() / plan::kSegmentWords);
+    section(nodes_.data(), nodes_.size() * 4, nodes_.size() / plan::kNodeWords);
     section(steps_.data(), steps_.size() * 4, steps_.size() / plan::kStepWords);
     section(programs_.data(), programs_.size() * 4, programs_.size() / plan::kProgramWords);
     section(operands_.data(), operands_.size() * 4, operands_.size());
@@ -105,7 +116,7 @@ class PlanWriter {
 
   std::vector<double> config_, attrs_;
   std::vector<char> strings_;
-  std::vector<uint32_t> tensors_, steps_, programs_, operands_;
+  std::vector<uint32_t> tensors_, segments_, nodes_, steps_, programs_, operands_;
   uint32_t first_step_ = 0;
 };
 
