@@ -69,7 +69,8 @@ async function run(args: Arguments): Promise<void> {
     const ms = performance.now() - start;
     if (args.flag('json')) {
       const { name, arch, chunk, calibration, hashes } = spec;
-      printJson({ output, name, arch, chunk, calibration, hashes, ms, peakRssBytes: peakRssBytes() });
+      const sha256 = { cpu: hashes.cpu.sha256, npu: hashes.npu?.sha256 ?? null };
+      printJson({ output, name, arch, chunk, calibration, hashes: sha256, ms, peakRssBytes: peakRssBytes() });
       return;
     }
     print(`${spec.name}: ${spec.arch.layers} layers, converted to ${output} in ${(ms / 1000).toFixed(1)} s`);

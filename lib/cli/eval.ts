@@ -1,6 +1,5 @@
 /** `lutra eval`: perplexity, and agreement with the float reference. */
-import { readFile } from 'node:fs/promises';
-import { LutraError } from '../graph/errors.js';
+import { MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { evaluate, prose } from '../runtime/evaluate.js';
 import { loadModel } from '../runtime/model.js';
 import type { Arguments, Command } from './args.js';
@@ -27,9 +26,7 @@ async function run(args: Arguments): Promise<void> {
   const file = args.required('text');
   const windows = args.integer('windows', 1) ?? 16;
   const windowTokens = args.integer('window-tokens', 2) ?? 256;
-  const text = await readFile(file, 'utf8').catch((error: Error) => {
-    throw new LutraError('LUTRA_NOT_FOUND', `The text ${file} cannot be read: ${error.message}`, 'Check the path.', { cause: error });
-  });
+  const text = utf8(await readBytes(file, MAX_TEXT_BYTES), file);
   const directory = args.positionals[0] ?? '';
   // Comparing with the reference is what eval does anyway; alone, --reference says what to evaluate.
   const itself = args.flag('reference') && args.string('npu') === undefined;

@@ -21,7 +21,7 @@ export const inspectCommand: Command = {
     reference: modelFlags.reference,
     threads: modelFlags.threads,
     context: { value: 'N', help: 'context of the plan (default 4096, or less if the model has less)' },
-    verify: { help: 'read all weights and compare their hashes' },
+    verify: { help: 'read every byte of the model and compare it with the digests of lutra.json' },
     json: { help: 'print one JSON object' },
   },
   run,
@@ -77,6 +77,6 @@ function describe(model: Inspection, verified: boolean): string[] {
     ...(model.calibration
       ? [`calibration   ${model.calibration.method}, ${model.calibration.tokens} tokens of ${model.calibration.text}`]
       : []),
-    ...(verified ? ['verified      both weight files match their hashes'] : []),
+    ...(verified ? ['verified      weights and tokenizer are as they were converted'] : []),
   ];
 }

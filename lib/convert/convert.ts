@@ -2,14 +2,24 @@
  * `lutra convert`: a GGUF file → a model directory (docs/model-format.md).
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { type CalibrationAddon, calibrate } from '../calibrate/index.js';
+import { sha256 } from '../files/digest.js';
+import { MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
+import { sealJson } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
-import type { CalibrationRecord, LinearSpec, ModelSpec, TensorSpec } from '../graph/spec.js';
+import {
+  type CalibrationRecord,
+  type FileHashes,
+  type LinearSpec,
+  MODEL_FORMAT,
+  type ModelSpec,
+  type TensorSpec,
+  TOKENIZER_FILES,
+} from '../graph/spec.js';
 import { hfConfig } from './config.js';
 import { OutputDirectory } from './directory.js';
 import { readArch } from './families.js';
@@ -69,15 +79,16 @@ function checkChunk(chunk: number): number {
 async function hashSource({ options, file }: Context): Promise<string> {
   const hash = createHash('sha256');
   let done = 0;
-  for await (const block of createReadStream(file.path, { highWaterMark: 1 << 20, signal: options.signal })) {
-    hash.update(block as Buffer);
-    done += (block as Buffer).length;
+  for await (const block of file.blocks()) {
+    options.signal?.throwIfAborted();
+    hash.update(block);
+    done += block.length;
     options.onProgress?.({ stage: 'hash', done, total: file.size });
   }
   return hash.digest('hex');
 }
 
-async function writeCpuWeights(context: Context, headDim: number): Promise<string> {
+async function writeCpuWeights(context: Context, headDim: number): Promise<FileHashes> {
   const { options, file, tensors } = context;
   const writer = await SafetensorsWriter.create(join(context.directory, 'cpu.safetensors'), tensors.map(cpuEntry));
   const total = tensors.reduce((bytes, { source }) => bytes + source.rows * source.rowBytes, 0);
@@ -97,7 +108,7 @@ async function writeCpuWeights(context: Context, headDim: number): Promise<strin
   }
 }
 
-async function readText(path: string | undefined): Promise<{ bytes: Buffer; name: string }> {
+async function readText(path: string | undefined): Promise<{ bytes: Buffer; text: string; name: string }> {
   if (path === undefined) {
     throw new LutraError(
       'LUTRA_INVALID_ARGUMENT',
@@ -105,13 +116,9 @@ async function readText(path: string | undefined): Promise<{ bytes: Buffer; name
       'Give one, or use precision all=w8f16, which has no ranges.',
     );
   }
-  try {
-    return { bytes: await readFile(path), name: basename(path) };
-  } catch (error) {
-    throw new LutraError('LUTRA_NOT_FOUND', `Cannot read the calibration text ${path}: ${String(error)}`, 'Check the path.', {
-      cause: error,
-    });
-  }
+  const wanted = { remedy: 'Give the path of a UTF-8 text for calibration.' };
+  const bytes = await readBytes(path, MAX_TEXT_BYTES, wanted);
+  return { bytes, text: utf8(bytes, path, wanted), name: basename(path) };
 }
 
 /** Ranges of all linears and how they were found; the record is null when no precision needs any. */
@@ -126,9 +133,7 @@ async function calibrated(
   const windows = options.calibrationWindows ?? 16;
   const needed = Object.values(precision).some((name) => name !== 'w8f16');
   const text = needed ? await readText(options.calibrationText) : null;
-  const tokens = text
-    ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.bytes.toString('utf8'), { add_special_tokens: false }).ids
-    : [];
+  const tokens = text ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.text, { add_special_tokens: false }).ids : [];
   const linears = await calibrate({
     spec,
     weights: join(context.directory, 'cpu.safetensors'),
@@ -144,16 +149,20 @@ async function calibrated(
   });
   if (!text) return { linears, record: null };
   const used = Math.min(windows, Math.floor(tokens.length / windowTokens)) * windowTokens;
-  const textSha256 = createHash('sha256').update(text.bytes).digest('hex');
-  return { linears, record: { text: text.name, textSha256, tokens: used, method } };
+  return { linears, record: { text: text.name, textSha256: sha256(text.bytes), tokens: used, method } };
 }
 
 function tensorTable(tensors: readonly CpuTensor[]): Record<string, TensorSpec> {
   return Object.fromEntries(tensors.map(({ name, type, shape }) => [name, { type, shape }]));
 }
 
-async function writeJson(directory: string, name: string, value: object, indent?: number): Promise<void> {
-  await writeFile(join(directory, name), `${JSON.stringify(value, null, indent)}\n`);
+/** Writes a file that must be on the disk before the directory gets its name. */
+async function writeWhole(directory: string, name: string, bytes: Buffer): Promise<void> {
+  await writeFile(join(directory, name), bytes, { flag: 'wx', flush: true });
+}
+
+function json(value: object, indent?: number): Buffer {
+  return Buffer.from(`${JSON.stringify(value, null, indent)}\n`);
 }
 
 /** Writes all files of the model into the context's directory. */
@@ -161,14 +170,23 @@ async function writeModel(context: Context): Promise<ModelSpec> {
   const { options, file, directory, precision, tensors, tokenizer } = context;
   const { arch } = readArch(file);
   const cpu = await writeCpuWeights(context, arch.headDim);
+  const tokenizerFiles = { 'tokenizer.json': json(tokenizer.tokenizer), 'tokenizer_config.json': json(tokenizer.config, 2) };
+  const hashes: ModelSpec['hashes'] = {
+    cpu,
+    npu: null,
+    tokenizer: {
+      'tokenizer.json': sha256(tokenizerFiles['tokenizer.json']),
+      'tokenizer_config.json': sha256(tokenizerFiles['tokenizer_config.json']),
+    },
+  };
   let spec: ModelSpec = {
-    format: 1,
+    format: MODEL_FORMAT,
     name: file.string('general.name', basename(file.path, '.gguf')),
     arch,
     chunk: checkChunk(options.chunk ?? 128),
     tensors: tensorTable(tensors),
     linears: {},
-    hashes: { cpu, npu: null },
+    hashes,
     source: { file: basename(file.path), sha256: await hashSource(context) },
     calibration: null,
     tokens: tokenizer.tokens,
@@ -188,12 +206,11 @@ async function writeModel(context: Context): Promise<ModelSpec> {
       addon: options.addon,
       onLayer,
     });
-    spec = { ...spec, linears, calibration: record, hashes: { cpu, npu } };
+    spec = { ...spec, linears, calibration: record, hashes: { ...hashes, npu } };
   }
-  await writeJson(directory, 'config.json', hfConfig(arch, tokenizer.tokens), 2);
-  await writeJson(directory, 'tokenizer.json', tokenizer.tokenizer);
-  await writeJson(directory, 'tokenizer_config.json', tokenizer.config, 2);
-  await writeJson(directory, 'lutra.json', spec, 1);
+  await writeWhole(directory, 'config.json', json(hfConfig(arch, tokenizer.tokens), 2));
+  for (const name of TOKENIZER_FILES) await writeWhole(directory, name, tokenizerFiles[name]);
+  await writeWhole(directory, 'lutra.json', sealJson(spec));
   return spec;
 }
 

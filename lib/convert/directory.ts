@@ -3,8 +3,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
 
 const MARK = '.lutra-tmp-';
@@ -22,8 +23,9 @@ async function existing(path: string): Promise<Existing> {
   if (!found.isDirectory()) return 'foreign';
   if ((await readdir(path)).length === 0) return 'empty';
   try {
-    const spec: unknown = JSON.parse(await readFile(join(path, 'lutra.json'), 'utf8'));
-    return typeof spec === 'object' && spec !== null && 'format' in spec && 'arch' in spec ? 'model' : 'foreign';
+    const file = join(path, 'lutra.json');
+    const spec = jsonObject(await readBytes(file, MAX_JSON_BYTES), file);
+    return 'format' in spec && 'arch' in spec ? 'model' : 'foreign';
   } catch {
     return 'foreign';
   }

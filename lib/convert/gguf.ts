@@ -1,8 +1,9 @@
 /**
  * A GGUF file opened for import: typed metadata look-ups and tensors by name, read piece by piece.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { gguf } from '@huggingface/gguf';
+import { fileError, openFile, readFully } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
 import { type GgmlType, ggmlType } from './ggml-types.js';
 import { checkGgufHeader } from './gguf-check.js';
@@ -30,22 +31,14 @@ export class GgufFile {
 
   /** Opens and checks a file. Errors: LUTRA_NOT_FOUND, LUTRA_IO, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED. */
   static async open(path: string): Promise<GgufFile> {
-    const handle = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-      const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
-      throw new LutraError(missing ? 'LUTRA_NOT_FOUND' : 'LUTRA_IO', `Cannot open ${path}: ${error.message}`, 'Check the path.', {
-        cause: error,
-      });
-    });
+    const { handle, size } = await openFile(path);
     try {
-      const stat = await handle.stat();
-      if (!stat.isFile()) throw new LutraError('LUTRA_BAD_FILE', `${path} is not a file`, 'Give the path of a .gguf file.');
-      const headerEnd = checkGgufHeader(handle.fd, stat.size, path);
-      const { metadata, tensors } = await parse(path, headerEnd, stat.size);
-      return new GgufFile(path, stat.size, handle, metadata, tensors);
+      const headerEnd = checkGgufHeader(handle.fd, size, path);
+      const { metadata, tensors } = await parse(path, headerEnd, size);
+      return new GgufFile(path, size, handle, metadata, tensors);
     } catch (error) {
       await handle.close();
-      if (error instanceof LutraError) throw error;
-      throw new LutraError('LUTRA_IO', `Reading ${path} failed: ${String(error)}`, '', { cause: error });
+      throw fileError(path, error);
     }
   }
 
@@ -123,13 +116,18 @@ export class GgufFile {
   /** Bytes of `count` rows from `first` on. */
   async readRows(tensor: GgufTensor, first: number, count: number): Promise<Uint8Array> {
     const bytes = Buffer.allocUnsafeSlow(count * tensor.rowBytes);
-    let done = 0;
-    while (done < bytes.length) {
-      const { bytesRead } = await this.handle.read(bytes, done, bytes.length - done, tensor.offset + first * tensor.rowBytes + done);
-      if (bytesRead === 0) throw new LutraError('LUTRA_IO', `${this.path} became shorter while it was read`);
-      done += bytesRead;
-    }
+    await readFully(this.handle, bytes, tensor.offset + first * tensor.rowBytes, this.path);
     return bytes;
+  }
+
+  /** The whole file, block by block; a block is valid until the next one is asked for. */
+  async *blocks(blockBytes = 1 << 20): AsyncGenerator<Uint8Array, void> {
+    const buffer = Buffer.allocUnsafeSlow(blockBytes);
+    for (let at = 0; at < this.size; at += blockBytes) {
+      const block = buffer.subarray(0, Math.min(blockBytes, this.size - at));
+      await readFully(this.handle, block, at, this.path);
+      yield block;
+    }
   }
 }
 
@@ -144,6 +142,8 @@ async function parse(
   try {
     parsed = await gguf(path, { allowLocalFile: true });
   } catch (error) {
+    const failure = fileError(path, error);
+    if (failure !== error) throw failure;
     throw new LutraError('LUTRA_BAD_FILE', `${path} is not a readable GGUF file: ${String(error)}`, 'Download or export the file again.', {
       cause: error,
     });

@@ -2,7 +2,7 @@
  * npu.safetensors: S8 weights with a scale per output channel in the layout of each linear, F16 norm gains, F16 zeros.
  */
 import { LutraError } from '../graph/errors.js';
-import type { ArchSpec, LinearSpec } from '../graph/spec.js';
+import type { ArchSpec, FileHashes, LinearSpec } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
 import { halvesOf } from './floats.js';
 import type { GgufFile } from './gguf.js';
@@ -43,8 +43,8 @@ export interface NpuWeightsInput {
   onLayer: (layer: number) => void;
 }
 
-/** Writes the file at `path`; its sha256. One tensor is in memory at a time. */
-export async function writeNpuWeights(path: string, input: NpuWeightsInput): Promise<string> {
+/** Writes the file at `path`. One tensor is in memory at a time. */
+export async function writeNpuWeights(path: string, input: NpuWeightsInput): Promise<FileHashes> {
   const { arch, onLayer } = input;
   const writer = await SafetensorsWriter.create(path, npuEntries(arch, input.linears));
   try {

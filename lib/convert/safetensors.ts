@@ -6,7 +6,9 @@
  */
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
+import { PartDigest } from '../files/digest.js';
 import { LutraError } from '../graph/errors.js';
+import type { FileHashes } from '../graph/spec.js';
 
 export const ALIGNMENT = 64;
 
@@ -57,6 +59,8 @@ export function safetensorsHeader(entries: readonly SafetensorsEntry[]): { heade
 /** Writes one file. Call {@link write} for every entry in order, in one or several pieces, then {@link finish}. */
 export class SafetensorsWriter {
   private readonly hash = createHash('sha256');
+  private readonly tensors: Record<string, string> = {};
+  private part = new PartDigest();
   private index = -1;
   private left = 0;
 
@@ -64,11 +68,13 @@ export class SafetensorsWriter {
     private readonly path: string,
     private readonly handle: FileHandle,
     private readonly laidOut: readonly SafetensorsEntry[],
+    private readonly header: string,
   ) {}
 
   static async create(path: string, entries: readonly SafetensorsEntry[]): Promise<SafetensorsWriter> {
     const { header, laidOut } = safetensorsHeader(entries);
-    const writer = new SafetensorsWriter(path, await open(path, 'wx'), laidOut);
+    const digest = new PartDigest().update(header).digest();
+    const writer = new SafetensorsWriter(path, await open(path, 'wx'), laidOut, digest);
     await writer.append(header);
     return writer;
   }
@@ -79,6 +85,16 @@ export class SafetensorsWriter {
     while (done < bytes.length) done += (await this.handle.write(bytes, done, bytes.length - done)).bytesWritten;
   }
 
+  /** Bytes of the current entry. */
+  private async put(entry: SafetensorsEntry, bytes: Uint8Array): Promise<void> {
+    await this.append(bytes);
+    this.part.update(bytes);
+    this.left -= bytes.length;
+    if (this.left > 0) return;
+    this.tensors[entry.name] = this.part.digest();
+    this.part = new PartDigest();
+  }
+
   /** Moves on to the next entry, writing the padding before it. */
   private async next(): Promise<SafetensorsEntry | undefined> {
     for (;;) {
@@ -86,8 +102,7 @@ export class SafetensorsWriter {
       if (!entry) return undefined;
       this.left = entryBytes(entry);
       if (!entry.name.startsWith('__pad')) return entry;
-      await this.append(new Uint8Array(this.left));
-      this.left = 0;
+      await this.put(entry, new Uint8Array(this.left));
     }
   }
 
@@ -101,16 +116,15 @@ export class SafetensorsWriter {
         `${this.path}: ${bytes.length} bytes of ${name} do not fit where ${entry?.name ?? 'the end'} is due`,
       );
     }
-    await this.append(bytes);
-    this.left -= bytes.length;
+    await this.put(entry, bytes);
   }
 
-  /** Closes the file; the sha256 of all of it. */
-  async finish(): Promise<string> {
+  /** Closes the file. */
+  async finish(): Promise<FileHashes> {
     if (this.left > 0 || (await this.next())) throw new LutraError('LUTRA_INTERNAL', `${this.path}: not every tensor was written`);
     await this.handle.sync();
     await this.handle.close();
-    return this.hash.digest('hex');
+    return { sha256: this.hash.digest('hex'), header: this.header, tensors: this.tensors };
   }
 
   /** Closes without finishing; for error paths. */

@@ -70,9 +70,24 @@ export interface CalibrationRecord {
   method: 'recipe' | 'max';
 }
 
-/** The whole of `lutra.json`. */
+/** SHA-256 of a weight file and its parts, in hexadecimal. */
+export interface FileHashes {
+  /** Of the whole file. */
+  sha256: string;
+  /** Of the length word and the header behind it; this and the next cut to 128 bits. */
+  header: string;
+  /** Of the data of every tensor, padding included. */
+  tensors: Record<string, string>;
+}
+
+export const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
+
+/** Version of the model directory. */
+export const MODEL_FORMAT = 2;
+
+/** The whole of `lutra.json`, but for its checksum. */
 export interface ModelSpec {
-  format: 1;
+  format: typeof MODEL_FORMAT;
   name: string;
   arch: ArchSpec;
   /** Chunk length that the NPU graphs are built for. */
@@ -80,8 +95,8 @@ export interface ModelSpec {
   tensors: Record<string, TensorSpec>;
   /** Keys `layers.N.q` and so on. Empty when the model was converted without NPU weights. */
   linears: Record<string, LinearSpec>;
-  /** sha256 of the two weight files, computed while they were written; size and mtime are what loading checks. */
-  hashes: { cpu: string; npu: string | null };
+  /** Computed while the files were written. */
+  hashes: { cpu: FileHashes; npu: FileHashes | null; tokenizer: Record<(typeof TOKENIZER_FILES)[number], string> };
   source: { file: string; sha256: string };
   calibration: CalibrationRecord | null;
   tokens: { bos: number | null; eos: number[]; addBos: boolean };

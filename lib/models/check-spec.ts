@@ -1,7 +1,15 @@
 /** Whether `lutra.json` is consistent: shapes of tensors, precisions, ranges, layouts and shadow flags of the NPU linears. */
 import { isBlockType, isWeightType, quantLimits } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
-import type { ArchSpec, LinearName, LinearSpec, ModelSpec, Precision, QuantRange } from '../graph/spec.js';
+import {
+  type ArchSpec,
+  type LinearName,
+  type LinearSpec,
+  MODEL_FORMAT,
+  type ModelSpec,
+  type Precision,
+  type QuantRange,
+} from '../graph/spec.js';
 
 export const LINEAR_NAMES: readonly LinearName[] = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'];
 
@@ -77,7 +85,7 @@ function expectedTensors(arch: ArchSpec): Map<string, { shape: number[]; f32: bo
 
 /** Architecture and tensors, without the NPU linears: what a plan without NPU or for calibration needs. Throws LUTRA_BAD_FILE. */
 export function checkModel(spec: ModelSpec): void {
-  if (spec.format !== 1) throw badSpec(`format ${String(spec.format)}; this version reads format 1`);
+  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${String(spec.format)}; this version reads format ${MODEL_FORMAT}`);
   checkArch(spec.arch);
   if (!Number.isInteger(spec.chunk) || spec.chunk < 1) throw badSpec(`chunk is ${spec.chunk}`);
   for (const [name, { shape, f32 }] of expectedTensors(spec.arch)) {

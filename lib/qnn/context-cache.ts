@@ -10,7 +10,7 @@ import type { NativeNpu } from '../native/addon.js';
 /** What a context binary depends on. */
 export interface ContextIdentity {
   plan: Uint8Array;
-  /** `hashes.npu` of lutra.json. */
+  /** `hashes.npu.sha256` of lutra.json. */
   weightsHash: string;
   buildId: string;
   soc: number | undefined;

@@ -1,11 +1,9 @@
 /** What a model directory holds, without opening an engine. */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CalibrationRecord, LinearName, ModelSpec } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
-import { type ModelDirectory, openModelDirectory } from './model-dir.js';
+import { openModelDirectory } from './model-dir.js';
+import { Tokenizer } from './tokenizer.js';
 
 export interface Inspection {
   path: string;
@@ -27,7 +25,7 @@ export interface Inspection {
   source: ModelSpec['source'];
 }
 
-/** Reads headers only. Errors of `openModelDirectory`. */
+/** Errors of `openModelDirectory`. */
 export async function inspectModel(directory: string): Promise<Inspection> {
   const opened = await openModelDirectory(directory);
   const { spec, path } = opened;
@@ -37,7 +35,7 @@ export async function inspectModel(directory: string): Promise<Inspection> {
     name: spec.name,
     arch,
     chunk: spec.chunk,
-    bytes: { cpu: (await stat(opened.cpuWeights)).size, npu: opened.npuWeights ? (await stat(opened.npuWeights)).size : 0 },
+    bytes: { cpu: (await stat(opened.cpu.path)).size, npu: opened.npu ? (await stat(opened.npu.path)).size : 0 },
     kvBytesPerToken: 2 * 2 * arch.layers * arch.kvHeads * arch.headDim,
     tensors: countBy(Object.values(spec.tensors).map(({ type }) => type)),
     ...linearFacts(spec),
@@ -74,30 +72,17 @@ function linearFacts(spec: ModelSpec): Pick<Inspection, 'precision' | 'int8Share
   return { precision, int8Share: all > 0 ? int8 / all : null, shadowed };
 }
 
-/** Reads both weight files whole and compares them with the hashes of lutra.json. Throws LUTRA_BAD_FILE that names the file. */
+/** Reads every byte that the model is made of and compares it with the digests of lutra.json. Throws LUTRA_BAD_FILE that names file and tensor. */
 export async function verifyModel(directory: string, onProgress?: (done: number, total: number) => void): Promise<void> {
-  const opened: ModelDirectory = await openModelDirectory(directory);
-  const files = [
-    { file: opened.cpuWeights, expected: opened.spec.hashes.cpu },
-    ...(opened.npuWeights ? [{ file: opened.npuWeights, expected: opened.spec.hashes.npu }] : []),
-  ];
-  const sizes = await Promise.all(files.map(({ file }) => stat(file)));
-  const total = sizes.reduce((sum, { size }) => sum + size, 0);
+  const { path, spec, cpu, npu } = await openModelDirectory(directory);
+  await Tokenizer.load(path, spec.hashes.tokenizer);
+  const files = npu ? [cpu, npu] : [cpu];
+  const total = (await Promise.all(files.map((file) => stat(file.path)))).reduce((sum, { size }) => sum + size, 0);
   let done = 0;
-  for (const { file, expected } of files) {
-    const hash = createHash('sha256');
-    for await (const block of createReadStream(file, { highWaterMark: 1 << 20 }) as AsyncIterable<Buffer>) {
-      hash.update(block);
-      done += block.length;
+  for (const file of files) {
+    await file.verify((bytes) => {
+      done += bytes;
       onProgress?.(done, total);
-    }
-    const found = hash.digest('hex');
-    if (found !== expected) {
-      throw new LutraError(
-        'LUTRA_BAD_FILE',
-        `${file} is damaged: its sha256 is ${found}, lutra.json says ${expected}.`,
-        'Convert the model again.',
-      );
-    }
+    });
   }
 }

@@ -1,28 +1,28 @@
 /**
- * Reads and checks a model directory before anything native sees it: a missing, foreign or truncated one is one error that says so.
- * Only headers are read; the weights are mapped later by the engine.
+ * Reads and checks a model directory before anything native sees it: a missing, foreign, truncated or damaged one is one error that says so.
+ * Of the weights only headers and small tensors are read; they are mapped later by the engine.
  */
-import type { FileHandle } from 'node:fs/promises';
-import { open, readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { isObject, jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
+import { sealOf } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
-import type { ArchSpec, ModelSpec } from '../graph/spec.js';
+import { type ArchSpec, MODEL_FORMAT, type ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
 import { show } from './options.js';
+import { WeightFile } from './weight-file.js';
 
 export const SPEC_FILE = 'lutra.json';
 export const CPU_WEIGHTS = 'cpu.safetensors';
 export const NPU_WEIGHTS = 'npu.safetensors';
 
-/** A safetensors header may not be larger than this; more is a foreign file, not a model. */
-const MAX_HEADER_BYTES = 64 * 1024 * 1024;
-
-/** A checked model directory. Paths are absolute. */
+/** A checked model directory. */
 export interface ModelDirectory {
+  /** Absolute. */
   path: string;
   spec: ModelSpec;
-  cpuWeights: string;
+  cpu: WeightFile;
   /** `null` when the model was converted without NPU weights. */
-  npuWeights: string | null;
+  npu: WeightFile | null;
 }
 
 const reconvert = (path: string): string => `Convert the model again: lutra convert model.gguf -o ${path}`;
@@ -31,14 +31,7 @@ function bad(path: string, what: string): LutraError {
   return new LutraError('LUTRA_BAD_FILE', what, reconvert(path));
 }
 
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    (found) => found.isFile(),
-    () => false,
-  );
-}
-
-/** Opens a model directory. Throws LUTRA_NOT_FOUND, LUTRA_BAD_FILE or LUTRA_UNSUPPORTED. */
+/** Opens a model directory. Throws LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED or LUTRA_IO. */
 export async function openModelDirectory(directory: string): Promise<ModelDirectory> {
   const path = resolve(directory);
   const found = await stat(path).catch(() => undefined);
@@ -47,33 +40,34 @@ export async function openModelDirectory(directory: string): Promise<ModelDirect
   if (!found.isDirectory()) {
     throw new LutraError('LUTRA_BAD_FILE', `${path} is a file, not a model directory.`, `Convert it first: lutra convert ${path} -o DIR`);
   }
-  const specFile = join(path, SPEC_FILE);
-  if (!(await exists(specFile))) {
-    throw bad(path, `${path} is not a lutra model directory: it has no ${SPEC_FILE}.`);
-  }
-  const spec = await readSpec(path, specFile);
-  const cpuWeights = join(path, CPU_WEIGHTS);
-  const npuWeights = spec.hashes.npu === null ? null : join(path, NPU_WEIGHTS);
-  for (const file of [cpuWeights, npuWeights]) if (file) await checkSafetensors(path, file);
-  return { path, spec, cpuWeights, npuWeights };
+  const spec = await readSpec(path);
+  const { cpu, npu } = spec.hashes;
+  return {
+    path,
+    spec,
+    cpu: await WeightFile.open(join(path, CPU_WEIGHTS), cpu, reconvert(path)),
+    npu: npu && (await WeightFile.open(join(path, NPU_WEIGHTS), npu, reconvert(path))),
+  };
 }
 
-async function readSpec(path: string, file: string): Promise<ModelSpec> {
-  let value: unknown;
-  try {
-    value = JSON.parse(await readFile(file, 'utf8'));
-  } catch (error) {
-    throw new LutraError('LUTRA_BAD_FILE', `${file} is not JSON: ${(error as Error).message}`, reconvert(path), { cause: error });
-  }
+async function readSpec(path: string): Promise<ModelSpec> {
+  const file = join(path, SPEC_FILE);
+  const wanted = { remedy: reconvert(path), missing: 'LUTRA_BAD_FILE' } as const;
+  const bytes = await readBytes(file, MAX_JSON_BYTES, wanted).catch((error: unknown) => {
+    const absent = error instanceof LutraError && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT';
+    throw absent ? bad(path, `${path} is not a lutra model directory: it has no ${SPEC_FILE}.`) : error;
+  });
+  const seal = sealOf(bytes);
+  // Before anything is made of the content: a damaged number may look like another format.
+  if (seal !== 'absent' && seal.stored !== seal.found)
+    throw bad(path, `${file} is damaged or was changed: it carries the checksum ${seal.stored}, its bytes have ${seal.found}.`);
+  const { checksum: _, ...value } = jsonObject(bytes, file, wanted);
   const problem = specProblem(value);
   if (problem?.unsupported) throw new LutraError('LUTRA_UNSUPPORTED', `${file}: ${problem.what}`, reconvert(path));
   if (problem) throw bad(path, `${file}: ${problem.what}`);
-  return value as ModelSpec;
+  if (seal === 'absent') throw bad(path, `${file} is damaged or was changed: it does not end with its checksum.`);
+  return value as Partial<ModelSpec> as ModelSpec;
 }
-
-type JsonObject = Record<string, unknown>;
-
-const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const counts = [
   'vocab',
@@ -87,9 +81,9 @@ const counts = [
 ] as const satisfies readonly (keyof ArchSpec)[];
 
 /** What is wrong with a parsed lutra.json, as far as this version can tell. */
-function specProblem(value: unknown): { what: string; unsupported?: boolean } | undefined {
-  if (!isObject(value)) return { what: 'is not an object.' };
-  if (value.format !== 1) return { what: `has format ${show(value.format)}, this version reads format 1.`, unsupported: true };
+function specProblem(value: Record<string, unknown>): { what: string; unsupported?: boolean } | undefined {
+  if (value.format !== MODEL_FORMAT)
+    return { what: `has format ${show(value.format)}, this version reads format ${MODEL_FORMAT}.`, unsupported: true };
   const { arch, hashes, tokens, tensors, linears, chunk } = value;
   if (!isObject(arch)) return { what: "has no object 'arch'." };
   if (arch.family !== 'llama') return { what: `is of family ${show(arch.family)}, this version runs 'llama'.`, unsupported: true };
@@ -101,74 +95,15 @@ function specProblem(value: unknown): { what: string; unsupported?: boolean } | 
     return { what: 'arch.rmsEps or arch.ropeTheta is not a number.' };
   if (!Number.isSafeInteger(chunk) || (chunk as number) < 1) return { what: `chunk is ${show(chunk)}, not a count.` };
   if (!isObject(tensors) || !isObject(linears)) return { what: "has no objects 'tensors' and 'linears'." };
-  if (!isObject(hashes) || typeof hashes.cpu !== 'string' || !(hashes.npu === null || typeof hashes.npu === 'string')) {
+  if (!isObject(hashes) || !isFileHashes(hashes.cpu) || !(hashes.npu === null || isFileHashes(hashes.npu)))
     return { what: "has no 'hashes' of the weight files." };
-  }
+  const { tokenizer } = hashes;
+  if (!isObject(tokenizer) || !TOKENIZER_FILES.every((name) => typeof tokenizer[name] === 'string'))
+    return { what: "has no 'hashes' of the tokenizer's files." };
   if (!isObject(tokens) || !Array.isArray(tokens.eos)) return { what: "has no object 'tokens' with a list 'eos'." };
   return undefined;
 }
 
-/** Name, type, shape and place of one tensor of a safetensors file; offsets count from the start of the file. */
-export interface StoredTensor {
-  name: string;
-  dtype: string;
-  shape: number[];
-  begin: number;
-  end: number;
-}
-
-async function readExactly(handle: FileHandle, length: number, position: number): Promise<Buffer | undefined> {
-  const buffer = Buffer.alloc(length);
-  const { bytesRead } = await handle.read(buffer, 0, length, position);
-  return bytesRead === length ? buffer : undefined;
-}
-
-/** Reads a safetensors header and checks that its tensors end where the file ends. */
-export async function checkSafetensors(directory: string, file: string): Promise<StoredTensor[]> {
-  const handle = await open(file, 'r').catch((error: NodeJS.ErrnoException) => {
-    throw bad(directory, error.code === 'ENOENT' ? `${file} is missing.` : `${file} cannot be read: ${error.message}`);
-  });
-  try {
-    const { size } = await handle.stat();
-    const prefix = await readExactly(handle, 8, 0);
-    const length = prefix ? Number(prefix.readBigUInt64LE()) : 0;
-    if (length < 2 || length > MAX_HEADER_BYTES) throw bad(directory, `${file} is not a safetensors file.`);
-    if (8 + length > size) throw bad(directory, `${file} is truncated: ${size} bytes, its header alone has ${8 + length}.`);
-    const header = await readExactly(handle, length, 8);
-    const tensors = header && parseHeader(header, 8 + length);
-    if (!tensors) throw bad(directory, `${file} is not a safetensors file: its header does not parse.`);
-    const end = tensors.reduce((most, tensor) => Math.max(most, tensor.end), 8 + length);
-    if (end > size) throw bad(directory, `${file} is truncated: ${size} bytes, its tensors need ${end}.`);
-    if (end < size) throw bad(directory, `${file} has ${size - end} bytes after its last tensor.`);
-    return tensors;
-  } finally {
-    await handle.close();
-  }
-}
-
-function parseHeader(header: Buffer, base: number): StoredTensor[] | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(header.toString('utf8'));
-  } catch {
-    return undefined;
-  }
-  if (!isObject(value)) return undefined;
-  const tensors: StoredTensor[] = [];
-  for (const [name, entry] of Object.entries(value)) {
-    if (name === '__metadata__') continue;
-    if (!isObject(entry) || typeof entry.dtype !== 'string' || !Array.isArray(entry.shape) || !Array.isArray(entry.data_offsets))
-      return undefined;
-    const [begin, end] = entry.data_offsets as unknown[];
-    if (!Number.isSafeInteger(begin) || !Number.isSafeInteger(end) || (begin as number) < 0 || (end as number) < (begin as number))
-      return undefined;
-    tensors.push({
-      name,
-      dtype: entry.dtype,
-      shape: entry.shape as number[],
-      begin: base + (begin as number),
-      end: base + (end as number),
-    });
-  }
-  return tensors;
+function isFileHashes(value: unknown): boolean {
+  return isObject(value) && typeof value.sha256 === 'string' && typeof value.header === 'string' && isObject(value.tensors);
 }

@@ -119,6 +119,7 @@ export class Model {
   async createSession(): Promise<Session> {
     this.#checkAlive();
     const { addon, directory, tokenizer, contextSize, mode } = this.#parts;
+    await Promise.all([directory.cpu, directory.npu].map((file) => file?.recheck()));
     const engine = await addon.openEngine(await this.#engineOptions());
     const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu' };
     const session = new Session(engine, context, (gone) => this.#sessions.delete(gone));
@@ -182,7 +183,7 @@ export class Model {
 
   async #engineOptions(): Promise<EngineOptions> {
     const { directory, npu, plan, threads, options, mode } = this.#parts;
-    const files = mode === 'npu' && directory.npuWeights ? [directory.cpuWeights, directory.npuWeights] : [directory.cpuWeights];
+    const files = [directory.cpu, ...(mode === 'npu' && directory.npu ? [directory.npu] : [])].map(({ path }) => path);
     const contextCache = await this.#contextCache();
     return {
       plan,
@@ -200,8 +201,8 @@ export class Model {
   /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. An eager plan would push out the normal one's. */
   async #contextCache(): Promise<EngineOptions['contextCache']> {
     const { addon, directory, npu, options, plan } = this.#parts;
-    const weightsHash = directory.spec.hashes.npu;
-    if (npu.kind !== 'library' || options.cache === false || options.eager || weightsHash === null) return undefined;
+    const weightsHash = directory.npu?.hashes.sha256;
+    if (npu.kind !== 'library' || options.cache === false || options.eager || weightsHash === undefined) return undefined;
     const place = typeof options.cache === 'string' ? resolve(options.cache) : defaultContextDirectory();
     const { backend } = addon.qnnInfo(npu);
     await mkdir(place, { recursive: true }).catch((error: Error) => {
@@ -219,7 +220,7 @@ export class Model {
 }
 
 /**
- * Opens a converted model. Only headers are read here; weights are mapped when the first session opens.
+ * Opens a converted model. Headers and small tensors are read and checked here; weights are mapped when the first session opens.
  * Throws {@link LutraError}: LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED, LUTRA_INVALID_ARGUMENT.
  */
 export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
@@ -231,14 +232,14 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const { spec } = opened;
   const npu: NativeNpu = options.reference
     ? { kind: 'none' }
-    : resolveNpu(options.npu === undefined ? 'auto' : options.npu, opened.npuWeights !== null);
+    : resolveNpu(options.npu === undefined ? 'auto' : options.npu, opened.npu !== null);
   const mode: PlanMode = options.reference ? 'reference' : npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
   const built = buildPlan(spec, { mode, contextSize });
   const graph = options.eager ? eagerGraph(built) : built;
   return new Model({
     directory: opened,
-    tokenizer: await Tokenizer.load(opened.path),
+    tokenizer: await Tokenizer.load(opened.path, spec.hashes.tokenizer),
     npu,
     mode,
     graph,

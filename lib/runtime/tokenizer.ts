@@ -1,11 +1,13 @@
 /**
  * Text to token ids and back, and the chat template: `tokenizer.json` and `tokenizer_config.json` of a model directory.
  */
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
+import { sha256 } from '../files/digest.js';
+import { jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
+import type { ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
 
 /** One message of a conversation. Roles are what the model's template knows: system, user, assistant … */
 export interface ChatMessage {
@@ -68,20 +70,17 @@ function completeLength(bytes: Buffer): number {
   return bytes.length;
 }
 
-async function readJson(directory: string, name: string): Promise<unknown> {
+/** `expected`: the digest that the file must have. */
+async function readJson(directory: string, name: string, expected: string | undefined): Promise<object> {
   const path = join(directory, name);
-  const bad = (code: 'LUTRA_NOT_FOUND' | 'LUTRA_BAD_FILE', what: string, cause: unknown) =>
-    new LutraError(code, `${path} ${what}`, 'Convert the model again.', { cause });
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw bad('LUTRA_NOT_FOUND', 'cannot be read', error);
-  });
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === 'object' && value !== null) return value;
-  } catch (error) {
-    throw bad('LUTRA_BAD_FILE', 'is not JSON', error);
+  const wanted = { remedy: 'Convert the model again.' };
+  const bytes = await readBytes(path, MAX_JSON_BYTES, wanted);
+  const found = sha256(bytes);
+  if (expected !== undefined && found !== expected) {
+    const what = `${path} is damaged or was changed: its sha256 is ${found}, lutra.json says ${expected}.`;
+    throw new LutraError('LUTRA_BAD_FILE', what, wanted.remedy);
   }
-  throw bad('LUTRA_BAD_FILE', 'is not a JSON object', undefined);
+  return jsonObject(bytes, path, wanted);
 }
 
 export class Tokenizer {
@@ -114,10 +113,10 @@ export class Tokenizer {
     this.#makePlain = () => new HfTokenizer({ ...json, added_tokens: added.filter((token) => !token.special) }, {});
   }
 
-  /** Reads the files of a model directory. Errors: LUTRA_NOT_FOUND, LUTRA_BAD_FILE. */
-  static async load(directory: string): Promise<Tokenizer> {
-    const [json, config] = await Promise.all([readJson(directory, 'tokenizer.json'), readJson(directory, 'tokenizer_config.json')]);
-    return new Tokenizer(json as object, config as object);
+  /** Reads the files of a model directory; `hashes`: what they must be. Errors: LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_IO. */
+  static async load(directory: string, hashes?: ModelSpec['hashes']['tokenizer']): Promise<Tokenizer> {
+    const read = (name: (typeof TOKENIZER_FILES)[number]) => readJson(directory, name, hashes?.[name]);
+    return new Tokenizer(await read('tokenizer.json'), await read('tokenizer_config.json'));
   }
 
   /** Ids of a text, without a BOS token: whether a model wants one is in lutra.json. */

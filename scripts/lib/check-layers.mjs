@@ -25,13 +25,14 @@ const nativeLayers = {
 /** Folder of lib/ → folders it may import. index.ts, the public names, may import all but the CLI. */
 const libLayers = {
   graph: [],
+  files: ['graph'],
   models: ['graph'],
   calibrate: ['graph', 'models'],
-  convert: ['graph', 'models', 'calibrate'],
+  convert: ['files', 'graph', 'models', 'calibrate'],
   native: ['graph'],
   qnn: ['graph', 'native'],
-  runtime: ['graph', 'models', 'native', 'qnn'],
-  cli: ['graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'runtime'],
+  runtime: ['files', 'graph', 'models', 'native', 'qnn'],
+  cli: ['files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'runtime'],
 };
 
 const breaches = [];

@@ -12,6 +12,7 @@ import { encodePlan } from '../../lib/graph/index.js';
 import { buildPlan } from '../../lib/models/index.js';
 import { loadAddon } from '../../lib/native/loader.js';
 import { type LoadOptions, loadModel, type Model } from '../../lib/runtime/model.js';
+import { reseal } from '../reference/reseal.js';
 import { root as repository } from './helpers.js';
 import { makeTiny, openTiny, type TinyModelFiles, tinyTokens } from './tiny.js';
 
@@ -106,12 +107,12 @@ describe('model directories', () => {
     const other = await makeTiny(root, 'other', DEFAULT_PRECISION, { tied: false, storages: ['q8_0'] });
     const mixed = copy();
     cpSync(join(other.directory, 'cpu.safetensors'), join(mixed, 'cpu.safetensors'));
+    await expectError('LUTRA_BAD_FILE', () => tryModel(mixed), 'not of this model');
+    reseal(mixed);
     await expectError('LUTRA_BAD_FILE', () => tryModel(mixed), /'\w+/);
     const spoil = async (change: (spec: Record<string, Record<string, unknown>>) => void): Promise<string> => {
       const directory = copy();
-      const spec = JSON.parse(await readFile(join(directory, 'lutra.json'), 'utf8')) as Record<string, Record<string, unknown>>;
-      change(spec);
-      await writeFile(join(directory, 'lutra.json'), JSON.stringify(spec));
+      reseal(directory, change as (spec: Record<string, unknown>) => void);
       return directory;
     };
     const spoiled: ((spec: Record<string, Record<string, unknown>>) => void)[] = [

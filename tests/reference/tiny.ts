@@ -1,5 +1,15 @@
 /** A tiny random Llama model: its lutra.json, made-up but consistent NPU entries, and float weights. */
-import type { ArchSpec, LinearName, LinearSpec, ModelSpec, Precision, QuantRange, TensorSpec } from '../../lib/graph/spec.js';
+import {
+  type ArchSpec,
+  type FileHashes,
+  type LinearName,
+  type LinearSpec,
+  MODEL_FORMAT,
+  type ModelSpec,
+  type Precision,
+  type QuantRange,
+  type TensorSpec,
+} from '../../lib/graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../../lib/models/check-spec.js';
 import { Random } from './random.js';
 
@@ -113,6 +123,9 @@ function randomWeight(name: string, shape: number[], random: Random): Weight {
   return { shape, data: Float32Array.from({ length: rows }, () => 1 + 0.2 * random.normal()) };
 }
 
+/** Of files that are not there. */
+const NO_HASHES: FileHashes = { sha256: '0'.repeat(64), header: '', tensors: {} };
+
 /** The same options give the same model. */
 export function tinyModel(options: TinyOptions = {}): TinyModel {
   const arch = { ...ARCH, ...options.arch };
@@ -127,13 +140,17 @@ export function tinyModel(options: TinyOptions = {}): TinyModel {
     }
   }
   const spec: ModelSpec = {
-    format: 1,
+    format: MODEL_FORMAT,
     name: 'tiny',
     arch,
     chunk: 8,
     tensors,
     linears,
-    hashes: { cpu: '0'.repeat(64), npu: precision === null ? null : '0'.repeat(64) },
+    hashes: {
+      cpu: NO_HASHES,
+      npu: precision === null ? null : NO_HASHES,
+      tokenizer: { 'tokenizer.json': '', 'tokenizer_config.json': '' },
+    },
     source: { file: 'tiny.gguf', sha256: '0'.repeat(64) },
     calibration: null,
     tokens: { bos: 1, eos: [2], addBos: true },

@@ -9,6 +9,7 @@ import { DEFAULT_PRECISION, formatPrecision, parsePrecision } from '../../../lib
 import { interleavedRow, unpermuteRows } from '../../../lib/convert/rows.js';
 import { ALIGNMENT, type SafetensorsEntry, SafetensorsWriter, safetensorsHeader } from '../../../lib/convert/safetensors.js';
 import { Random } from '../../reference/random.js';
+import { hashesOf } from '../../reference/reseal.js';
 
 describe('half precision', () => {
   it('reads every half back, and rounds the midpoints to even', () => {
@@ -121,9 +122,11 @@ describe('safetensors', () => {
       await writer.write('b', new Int8Array(65).fill(-7));
       await writer.write('c', new Uint16Array(32).fill(0x3c00));
       await writer.write('d', Uint8Array.of(9));
-      const hash = await writer.finish();
+      const hashes = await writer.finish();
       const bytes = readFileSync(path);
-      expect(createHash('sha256').update(bytes).digest('hex')).toBe(hash);
+      expect(hashes.sha256).toBe(createHash('sha256').update(bytes).digest('hex'));
+      expect(hashes).toEqual(hashesOf(bytes));
+      expect(Object.keys(hashes.tensors)).toHaveLength(6);
       const start = 8 + Number(bytes.readBigUInt64LE(0));
       const table = JSON.parse(bytes.subarray(8, start).toString('utf8')) as Record<string, { data_offsets: [number, number] }>;
       const data = (name: string) =>

@@ -41,7 +41,7 @@ describe('checkSpec', () => {
   });
 
   const broken: Record<string, [change: (spec: ModelSpec) => void, message: RegExp]> = {
-    'a foreign format': [(s) => Object.assign(s, { format: 2 }), /format 2/],
+    'a foreign format': [(s) => Object.assign(s, { format: 3 }), /format 3/],
     'no layers': [(s) => Object.assign(s.arch, { layers: 0 }), /layers is 0/],
     'a fractional size': [(s) => Object.assign(s.arch, { ffn: 1.5 }), /ffn is 1.5/],
     'heads that do not divide': [(s) => Object.assign(s.arch, { kvHeads: 3 }), /4 heads do not divide into 3 KV heads/],

@@ -1,9 +1,12 @@
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { sealJson, sealOf } from '../../../lib/files/sealed.js';
 import { loadModel } from '../../../lib/runtime/model.js';
-import { checkSafetensors, openModelDirectory } from '../../../lib/runtime/model-dir.js';
+import { openModelDirectory } from '../../../lib/runtime/model-dir.js';
+import { WeightFile } from '../../../lib/runtime/weight-file.js';
+import { hashesOf, reseal } from '../../reference/reseal.js';
 import { tinyModel } from '../../reference/tiny.js';
 
 let directory: string;
@@ -26,17 +29,17 @@ const weights = () =>
   safetensors({ a: { dtype: 'U8', shape: [64], data_offsets: [0, 64] }, b: { dtype: 'F32', shape: [4], data_offsets: [64, 80] } }, 80);
 
 async function writeModel(change: (spec: Record<string, unknown>) => void = () => {}): Promise<void> {
-  const spec = structuredClone(tinyModel({ precision: null }).spec) as unknown as Record<string, unknown>;
-  change(spec);
-  await writeFile(join(directory, 'lutra.json'), JSON.stringify(spec));
+  await writeFile(join(directory, 'lutra.json'), sealJson(tinyModel({ precision: null }).spec));
   await writeFile(join(directory, 'cpu.safetensors'), weights());
+  for (const name of ['tokenizer.json', 'tokenizer_config.json']) await writeFile(join(directory, name), '{}');
+  reseal(directory, change);
 }
 
 describe('openModelDirectory', () => {
   it('opens a model without NPU weights', async () => {
     await writeModel();
     const opened = await openModelDirectory(directory);
-    expect(opened).toMatchObject({ path: directory, npuWeights: null });
+    expect(opened).toMatchObject({ path: directory, npu: null });
     expect(opened.spec.arch.hidden).toBe(64);
   });
 
@@ -69,8 +72,10 @@ describe('openModelDirectory', () => {
   });
 
   it.each([
-    ['not JSON', 'LUTRA_BAD_FILE', () => writeFile(join(directory, 'lutra.json'), '{"format": 1,')],
-    ['of a later format', 'LUTRA_UNSUPPORTED', () => writeModel((spec) => Object.assign(spec, { format: 2 }))],
+    ['not JSON', 'LUTRA_BAD_FILE', () => writeFile(join(directory, 'lutra.json'), '{"format": 2,')],
+    ['of the format before checksums', 'LUTRA_UNSUPPORTED', () => writeFile(join(directory, 'lutra.json'), '{"format": 1}\n')],
+    ['of a later format', 'LUTRA_UNSUPPORTED', () => writeModel((spec) => Object.assign(spec, { format: 3 }))],
+    ['without a checksum', 'LUTRA_BAD_FILE', () => writeFile(join(directory, 'lutra.json'), JSON.stringify(tinyModel().spec))],
     ['of another family', 'LUTRA_UNSUPPORTED', () => writeModel((spec) => Object.assign(spec.arch as object, { family: 'mamba' }))],
     ['without layers', 'LUTRA_BAD_FILE', () => writeModel((spec) => Object.assign(spec.arch as object, { layers: 0 }))],
     ['a list', 'LUTRA_BAD_FILE', () => writeFile(join(directory, 'lutra.json'), '[]')],
@@ -81,8 +86,32 @@ describe('openModelDirectory', () => {
     await expect(openModelDirectory(directory)).rejects.toMatchObject({ code });
   });
 
+  it('finds flipped bits of lutra.json, and bytes that are missing or too much', async () => {
+    await writeModel();
+    const file = join(directory, 'lutra.json');
+    const good = await readFile(file);
+    expect(sealOf(good)).toMatchObject({ stored: expect.stringMatching(/^[0-9a-f]{64}$/) });
+    const refused = async (bytes: Buffer, what: string) => {
+      await writeFile(file, bytes);
+      await expect(openModelDirectory(directory), what).rejects.toMatchObject({
+        code: 'LUTRA_BAD_FILE',
+        message: expect.stringContaining('lutra.json'),
+      });
+    };
+    for (let at = 0; at < good.length; at += 7) {
+      const bit = at % 8;
+      const bad = Buffer.from(good);
+      bad[at]! ^= 1 << bit;
+      await refused(bad, `byte ${at}, bit ${bit}`);
+    }
+    for (const length of [0, 1, 100, good.length - 100, good.length - 1]) await refused(good.subarray(0, length), `${length} bytes`);
+    await refused(Buffer.concat([good, Buffer.from(' ')]), 'one byte more');
+    await writeFile(file, good);
+    await openModelDirectory(directory);
+  });
+
   it('says which weight file is missing or truncated, and by how much', async () => {
-    await writeModel((spec) => Object.assign(spec, { hashes: { cpu: '', npu: 'ab' } }));
+    await writeModel((spec) => Object.assign(spec.hashes as object, { npu: hashesOf(weights()) }));
     await expect(openModelDirectory(directory)).rejects.toMatchObject({
       code: 'LUTRA_BAD_FILE',
       message: expect.stringContaining('npu.safetensors is missing'),
@@ -95,18 +124,12 @@ describe('openModelDirectory', () => {
   });
 });
 
-describe('checkSafetensors', () => {
+describe('weight files', () => {
   const file = () => join(directory, 'x.safetensors');
-
-  it('lists tensors with offsets from the start of the file', async () => {
-    await writeFile(file(), weights());
-    const [a, b] = await checkSafetensors(directory, file());
-    const base = weights().length - 80;
-    expect([a, b]).toMatchObject([
-      { name: 'a', begin: base, end: base + 64 },
-      { name: 'b', begin: base + 64, end: base + 80 },
-    ]);
-  });
+  const open = async (content: Buffer, hashes = hashesOf(content)) => {
+    await writeFile(file(), content);
+    return WeightFile.open(file(), hashes, 'convert again');
+  };
 
   it.each([
     ['empty', Buffer.alloc(0)],
@@ -116,9 +139,32 @@ describe('checkSafetensors', () => {
     ['cut in the header', weights().subarray(0, 40)],
     ['with bytes after its tensors', Buffer.concat([weights(), Buffer.from([1])])],
     ['with negative offsets', safetensors({ a: { dtype: 'U8', shape: [1], data_offsets: [-1, 1] } }, 1)],
-  ])('refuses a file %s', async (_what, content) => {
-    await writeFile(file(), content);
-    await expect(checkSafetensors(directory, file())).rejects.toMatchObject({ code: 'LUTRA_BAD_FILE' });
+  ])('refuses a file %s, also under its own digests', async (_what, content) => {
+    await expect(open(content)).rejects.toMatchObject({ code: 'LUTRA_BAD_FILE', remedy: 'convert again' });
+  });
+
+  it('finds damage in small tensors at once, in matrices when all is verified, and names the tensor', async () => {
+    const good = weights();
+    const hashes = hashesOf(good);
+    const opened = await open(good, hashes);
+    await opened.verify();
+    const flipped = (at: number) => {
+      const bad = Buffer.from(good);
+      bad[at]! ^= 4;
+      return bad;
+    };
+    const message = (part: string) => ({ code: 'LUTRA_BAD_FILE', message: expect.stringContaining(part) });
+    await expect(open(flipped(good.length - 1), hashes)).rejects.toMatchObject(message("tensor 'b'"));
+    await expect(open(flipped(20), hashes)).rejects.toMatchObject(message('its header'));
+    const packed = await open(flipped(good.length - 80), hashes);
+    await expect(packed.verify()).rejects.toMatchObject(message("tensor 'a'"));
+    // Looked at again only when it is another file by size and time.
+    await writeFile(file(), flipped(good.length - 1));
+    await expect(packed.recheck()).rejects.toMatchObject(message("tensor 'b'"));
+    await writeFile(file(), good);
+    await packed.recheck();
+    await rm(file());
+    await expect(packed.recheck()).rejects.toMatchObject({ code: 'LUTRA_NOT_FOUND' });
   });
 });
 
