@@ -16,6 +16,8 @@ export const ERROR_CODES = [
   'LUTRA_QNN_VERSION',
   'LUTRA_QNN_CALL',
   'LUTRA_QNN_NODE',
+  'LUTRA_QNN_QUARANTINED',
+  'LUTRA_NPU_HUNG',
   'LUTRA_DISPOSED',
   'LUTRA_BUSY',
   'LUTRA_ABORTED',
@@ -39,6 +41,9 @@ const REMEDIES: Readonly<Record<LutraErrorCode, string>> = {
   LUTRA_QNN_VERSION: 'Use a release of the QNN library that this version of lutra knows.',
   LUTRA_QNN_CALL: "Look at the library's log: option onLog, or --verbose.",
   LUTRA_QNN_NODE: "Look at the library's log (option onLog, or --verbose), or choose another precision for this linear.",
+  LUTRA_QNN_QUARANTINED:
+    'Use the host NPU, or another release of the library; `lutra qnn quarantine --clear` lets this one be tested again.',
+  LUTRA_NPU_HUNG: "Go on without this library: npu 'host' or 'none'.",
   LUTRA_DISPOSED: 'Load or create it again.',
   LUTRA_BUSY: 'Await the call under way, or use a second session.',
   LUTRA_ABORTED: '',

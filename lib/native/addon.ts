@@ -19,6 +19,11 @@ export interface EngineOptions {
   threads: number;
   /** Where a context binary may be kept and the key that it must carry; absent: no cache. */
   contextCache?: { file: string; key: string };
+  /**
+   * Milliseconds that one execution of a graph in an external library may take, ten times that for opening, compiling, loading and freeing. Then calls reject with
+   * LUTRA_NPU_HUNG and the engine is lost, with its thread and memory. Absent: for ever.
+   */
+  npuTimeoutMs?: number;
   /** Log lines of the NPU library: level 1 (error) … 5 (debug). */
   onLog?: (level: number, line: string) => void;
   logLevel?: number;
@@ -112,7 +117,7 @@ export interface NativeEngine {
    * LUTRA_INVALID_ARGUMENT without `keepActivations`; LUTRA_NOT_FOUND for a name that the program which ran last does not make.
    */
   peek(tensor: string): Float32Array;
-  /** Joins what runs and frees everything; later calls throw LUTRA_DISPOSED. Idempotent. */
+  /** Stops what runs and frees everything; resolves when that is done, or when the library does not answer. Later calls throw LUTRA_DISPOSED. Idempotent. */
   dispose(): Promise<void>;
 }
 

@@ -29,6 +29,11 @@ export interface LoadOptions {
   contextSize?: number;
   /** Where compiled graphs of a QNN library are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
   cache?: string | boolean;
+  /**
+   * Milliseconds that one execution of a graph in a QNN library may take, ten times that for opening, compiling, loading and freeing. After that the library counts as hung: the
+   * call rejects with LUTRA_NPU_HUNG, the session is lost, and the library is quarantined. Default: half a minute, five on an emulator.
+   */
+  npuTimeoutMs?: number;
   /** Time every CPU step: fills `cpuMs` of the timings. */
   profile?: boolean;
   /** Log lines of the NPU library; level 1 (error) to 5 (debug). */
@@ -40,6 +45,11 @@ export interface LoadOptions {
   keepActivations?: boolean;
 }
 
+const DAY_MS = 86_400_000;
+
+/** A phone's NPU answers within a second; the emulator on other machines takes up to a minute for one graph of a large model. */
+const DEFAULT_NPU_TIMEOUT_MS = process.arch === 'arm64' ? 30_000 : 300_000;
+
 const anything: Check = () => undefined;
 
 const loadChecks: Record<keyof LoadOptions, Check> = {
@@ -49,6 +59,7 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
   contextSize: integer(1),
   cache: (value) =>
     typeof value === 'boolean' || (typeof value === 'string' && value.length > 0) ? undefined : 'a directory, true or false',
+  npuTimeoutMs: integer(1, DAY_MS),
   profile: boolean,
   onLog: callable,
   logLevel: integer(1, 5),
@@ -190,6 +201,7 @@ export class Model {
       files,
       npu,
       threads,
+      npuTimeoutMs: options.npuTimeoutMs ?? DEFAULT_NPU_TIMEOUT_MS,
       ...(options.profile ? { profile: true } : {}),
       ...(contextCache ? { contextCache } : {}),
       ...(options.onLog ? { onLog: options.onLog } : {}),

@@ -16,6 +16,8 @@ const char* error_code_name(ErrorCode code) noexcept {
     case ErrorCode::kQnnVersion: return "LUTRA_QNN_VERSION";
     case ErrorCode::kQnnCall: return "LUTRA_QNN_CALL";
     case ErrorCode::kQnnNode: return "LUTRA_QNN_NODE";
+    case ErrorCode::kQuarantined: return "LUTRA_QNN_QUARANTINED";
+    case ErrorCode::kNpuHung: return "LUTRA_NPU_HUNG";
     case ErrorCode::kDisposed: return "LUTRA_DISPOSED";
     case ErrorCode::kBusy: return "LUTRA_BUSY";
     case ErrorCode::kAborted: return "LUTRA_ABORTED";

@@ -24,6 +24,8 @@ enum class ErrorCode {
   kQnnVersion,        // LUTRA_QNN_VERSION: the library is too old or too new
   kQnnCall,           // LUTRA_QNN_CALL: a QNN call failed
   kQnnNode,           // LUTRA_QNN_NODE: a node was refused by the backend
+  kQuarantined,       // LUTRA_QNN_QUARANTINED: the library crashed, hung or computed wrong numbers before, and is not used
+  kNpuHung,           // LUTRA_NPU_HUNG: a call into the library does not return
   kDisposed,          // LUTRA_DISPOSED: the object was disposed of
   kBusy,              // LUTRA_BUSY: another call is under way
   kAborted,           // LUTRA_ABORTED: the caller asked to stop

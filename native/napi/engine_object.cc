@@ -6,7 +6,8 @@
 #include <utility>
 
 #include "napi/arguments.h"
-#include "napi/worker.h"
+#include "napi/engine_handle.h"
+#include "napi/qnn_log.h"
 
 namespace lutra::addon {
 namespace {
@@ -70,107 +71,6 @@ Napi::Object info_object(Napi::Env env, const session::EngineInfo& info) {
   return o;
 }
 
-/// Log lines on their way to a JavaScript function.
-using LogLine = std::pair<int, std::string>;
-void deliver_line(Napi::Env env, Napi::Function sink, std::nullptr_t*, LogLine* owned) {
-  const std::unique_ptr<LogLine> line(owned);
-  if (env != nullptr) call_from_loop(env, sink, {Napi::Number::New(env, line->first), Napi::String::New(env, line->second)});
-}
-using LogChannel = Napi::TypedThreadSafeFunction<std::nullptr_t, LogLine, &deliver_line>;
-
-/// State shared between the JavaScript object, the promises under way and the environment's clean-up.
-class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
- public:
-  explicit EngineHandle(Napi::Env env) : worker_(std::make_unique<Worker>(env)) {}
-  /// On JavaScript's thread. Also when opening failed: the way back for log lines must not outlive the handle.
-  ~EngineHandle() { close(); }
-
-  /// Joins the worker first: nothing runs when the engine goes. Safe to call again.
-  void close() {
-    if (engine_) engine_->stop();
-    if (log_) log_->Abort();
-    log_.reset();
-    worker_->join();
-    engine_.reset();
-    closed_ = true;
-  }
-
-  session::Engine& engine() {
-    if (closed_ || !engine_) throw Error(ErrorCode::kDisposed, "the model was disposed of", "load it again");
-    return *engine_;
-  }
-  void require_idle() {
-    engine();
-    if (keep_alive_) throw Error(ErrorCode::kBusy, "another call of this session is under way", "await it first, or use a second session");
-  }
-
-  /// Runs work on the worker; settles the promise with what finish makes of its result on JavaScript's thread.
-  template <class Work, class Finish>
-  Napi::Promise run(Napi::Env env, Work work, Finish finish) {
-    auto deferred = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
-    Napi::Promise promise = deferred->Promise();
-    keep_alive_ = shared_from_this();
-    worker_->ref(env);
-    worker_->submit([this, deferred, work = std::move(work), finish = std::move(finish)]() mutable {
-      using Result = decltype(work());
-      auto result = std::make_shared<std::optional<Result>>();
-      std::exception_ptr error;
-      try {
-        result->emplace(work());
-      } catch (...) {
-        error = std::current_exception();
-      }
-      worker_->post([this, deferred, result, error, finish = std::move(finish)](Napi::Env js) {
-        const auto self = std::move(keep_alive_);
-        on_token_.Reset();
-        if (!closed_) worker_->unref(js);
-        try {
-          if (error) std::rethrow_exception(error);
-          deferred->Resolve(finish(js, **result));
-        } catch (const Napi::Error& e) {  // no memory for the result
-          deferred->Reject(e.Value());
-        } catch (...) {
-          deferred->Reject(to_js(js, std::current_exception()).Value());
-        }
-      });
-    });
-    return promise;
-  }
-
-  /// Hands a token to JavaScript. A loop that waits for its reader keeps no process alive: when nobody reads on, nothing is left to wait for.
-  void deliver(Napi::Env env, uint32_t token, uint32_t run_ahead) {
-    if (++unread_ >= run_ahead && !closed_) worker_->unref(env);
-    call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token)});
-  }
-  void acknowledge(Napi::Env env, uint32_t count) {
-    engine().acknowledge(count);
-    unread_ -= std::min(unread_, count);
-    await_end(env);
-  }
-  /// The call under way, if any, is going to settle: the process stays for it.
-  void await_end(Napi::Env env) {
-    if (keep_alive_ && !closed_) worker_->ref(env);
-  }
-
-  /// The environment is going: posts will not come any more.
-  void abandon() {
-    close();
-    on_token_.SuppressDestruct();
-    keep_alive_.reset();
-  }
-
-  std::unique_ptr<session::Engine> engine_;
-  std::unique_ptr<Worker> worker_;
-  std::optional<LogChannel> log_;
-  std::function<void(Napi::Env)> unhook_;  // takes the environment's clean-up hook back; empty once done
-  uint32_t unread_ = 0;                        // tokens delivered and not acknowledged
-  Napi::FunctionReference on_token_;  // of the generate call under way; used and freed on JavaScript's thread only
-
- private:
-  std::shared_ptr<EngineHandle> keep_alive_;  // set while a promise is open: the object may be garbage before its call ends
-  bool closed_ = false;
-};
-
 /// Wraps a handle in a JavaScript object whose methods are closures over it. The environment closes the handle when it ends before dispose().
 class EngineObject {
  public:
@@ -178,9 +78,9 @@ class EngineObject {
 
   Napi::Object make() {
     object_ = Napi::Object::New(env_);
-    method("info", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return info_object(i.Env(), h.engine().info()); });
-    method("timings", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return timings_object(i.Env(), h.engine().timings()); });
-    method("length", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return Napi::Number::New(i.Env(), h.engine().length()); });
+    method("info", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return info_object(i.Env(), h.engine()->info()); });
+    method("timings", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return timings_object(i.Env(), h.engine()->timings()); });
+    method("length", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return Napi::Number::New(i.Env(), h.engine()->length()); });
     method("prefill", prefill);
     method("generate", generate);
     method("acknowledge", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
@@ -188,28 +88,20 @@ class EngineObject {
       return i.Env().Undefined();
     });
     method("stop", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
-      h.engine().stop();
-      h.await_end(i.Env());
+      h.stop(i.Env());
       return i.Env().Undefined();
     });
     method("truncate", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
       h.require_idle();
-      h.engine().truncate(Arguments(i).u32(0, "length"));
+      h.engine()->truncate(Arguments(i).u32(0, "length"));
       return i.Env().Undefined();
     });
     method("peek", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
       h.require_idle();
-      return to_array(i.Env(), h.engine().peek(Arguments(i).string(0, "tensor")));
+      return to_array(i.Env(), h.engine()->peek(Arguments(i).string(0, "tensor")));
     });
     method("observations", observations);
-    method("dispose", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
-      auto deferred = Napi::Promise::Deferred::New(i.Env());
-      h.await_end(i.Env());
-      h.close();
-      if (const auto unhook = std::exchange(h.unhook_, nullptr)) unhook(i.Env());
-      deferred.Resolve(i.Env().Undefined());
-      return deferred.Promise();
-    });
+    method("dispose", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return h.dispose(i.Env()); });
     return object_;
   }
 
@@ -228,10 +120,9 @@ class EngineObject {
     const auto view = arguments.array<uint32_t>(0, "tokens", napi_uint32_array);
     std::vector<uint32_t> tokens(view.begin(), view.end());
     const auto wanted = logits_wanted(arguments.string(1, "logits"));
-    session::Engine& engine = h.engine();
-    engine.clear_stop();
-    return h.run(info.Env(), [&engine, tokens = std::move(tokens), wanted, program = arguments.string(2, "program")] { return engine.prefill(tokens, wanted, program); },
-                 [](Napi::Env env, const std::vector<float>& logits) -> Napi::Value { return to_array(env, logits); });
+    h.engine()->clear_stop();
+    return h.run(info.Env(), [engine = h.engine(), tokens = std::move(tokens), wanted, program = arguments.string(2, "program")] { return engine->prefill(tokens, wanted, program); },
+                 [](Napi::Env env, EngineHandle&, const std::vector<float>& logits) -> Napi::Value { return to_array(env, logits); });
   }
 
   static Napi::Value generate(EngineHandle& h, const Napi::CallbackInfo& info) {
@@ -242,15 +133,11 @@ class EngineObject {
                                      {static_cast<float>(number(o, "temperature")), u32(o, "topK"), static_cast<float>(number(o, "topP")), static_cast<float>(number(o, "minP")),
                                       static_cast<float>(number(o, "repetitionPenalty")), static_cast<uint64_t>(number(o, "seed"))},
                                      u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead")};
-    h.on_token_ = Napi::Persistent(arguments.function(1, "onToken"));
-    session::Engine& engine = h.engine();
-    engine.clear_stop();
-    h.unread_ = 0;
-    const auto deliver = [&h, run_ahead = std::max(1u, options.run_ahead)](uint32_t token) {
-      h.worker_->post([&h, run_ahead, token](Napi::Env env) { h.deliver(env, token, run_ahead); });
-    };
-    return h.run(info.Env(), [&engine, options = std::move(options), deliver] { return engine.generate(options, deliver); },
-                 [](Napi::Env env, const session::Engine::Generated& result) -> Napi::Value {
+    h.set_on_token(arguments.function(1, "onToken"));
+    h.engine()->clear_stop();
+    const auto deliver = h.token_sink(std::max(1u, options.run_ahead));
+    return h.run(info.Env(), [engine = h.engine(), options = std::move(options), deliver] { return engine->generate(options, deliver); },
+                 [](Napi::Env env, EngineHandle&, const session::Engine::Generated& result) -> Napi::Value {
                    Napi::Object r = Napi::Object::New(env);
                    r.Set("reason", session::finish_reason_name(result.reason));
                    r.Set("tokens", Napi::Number::New(env, result.tokens));
@@ -261,7 +148,7 @@ class EngineObject {
   static Napi::Value observations(EngineHandle& h, const Napi::CallbackInfo& info) {
     h.require_idle();
     Napi::Array sites = Napi::Array::New(info.Env());
-    for (const auto& [site, o] : h.engine().observations()) {
+    for (const auto& [site, o] : h.engine()->observations()) {
       auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size());
       values[0] = o.count;
       values[1] = o.min;
@@ -278,28 +165,30 @@ class EngineObject {
   Napi::Object object_;
 };
 
-/// A sink that hands lines to a JavaScript function. It may be called on any thread.
 qnn::LogOptions log_options(const Napi::Object& options, EngineHandle& handle) {
   const Napi::Value sink = options.Get("onLog");
   if (!sink.IsFunction()) return {};
-  auto post = LogChannel::New(options.Env(), sink.As<Napi::Function>(), "lutra log", 256, 1);
-  post.Unref(options.Env());
-  handle.log_ = post;
-  const auto level = options.Get("logLevel").IsNumber() ? u32(options, "logLevel") : 2u;
-  return {[post](int severity, std::string_view line) mutable {
-            // Lines beyond the queue's length are dropped: a chatty library must not stall the NPU.
-            auto owned = std::make_unique<LogLine>(severity, line);
-            if (post.NonBlockingCall(owned.get()) == napi_ok) static_cast<void>(owned.release());
-          },
-          static_cast<qnn::abi::LogLevel>(level)};
+  const auto level = options.Get("logLevel").IsNumber() ? u32(options, "logLevel") : static_cast<uint32_t>(qnn::abi::LogLevel::kWarn);
+  return {LogPipe::create(options.Env(), sink.As<Napi::Function>(), handle.environment()), static_cast<qnn::abi::LogLevel>(level)};
+}
+
+/// Only what is not ours can hang.
+std::optional<std::chrono::milliseconds> npu_timeout(const Napi::Object& options, const session::NpuOptions& npu) {
+  if (npu.kind != session::NpuOptions::Kind::kLibrary || !options.Get("npuTimeoutMs").IsNumber()) return std::nullopt;
+  return std::chrono::milliseconds(u32(options, "npuTimeoutMs"));
+}
+
+session::NpuOptions npu_of(const Napi::Object& options) {
+  if (!options.Get("npu").IsObject()) throw Error(ErrorCode::kInvalidArgument, "npu is not an object");
+  return npu_options(options.Get("npu").As<Napi::Object>());
 }
 
 session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handle) {
   session::EngineOptions options;
   options.plan = bytes(o, "plan");
   options.files = strings(o, "files");
-  if (!o.Get("npu").IsObject()) throw Error(ErrorCode::kInvalidArgument, "npu is not an object");
-  options.npu = npu_options(o.Get("npu").As<Napi::Object>());
+  options.npu = npu_of(o);
+  options.watch = handle.watch();
   options.threads = u32(o, "threads");
   if (options.threads < 1 || options.threads > 256) throw Error(ErrorCode::kInvalidArgument, std::to_string(options.threads) + " threads are too few or too many", "use 1 to 256");
   if (o.Get("contextCache").IsObject()) {
@@ -338,19 +227,13 @@ Napi::Value open_engine(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     Napi::Env env = info.Env();
     const Napi::Object o = Arguments(info).object(0);
-    auto handle = std::make_shared<EngineHandle>(env);
+    const auto handle = EngineHandle::create(env, npu_timeout(o, npu_of(o)));
     auto options = std::make_shared<session::EngineOptions>(engine_options(o, *handle));
-    // A worker thread that is terminated, or a process that exits, ends the environment before dispose(): join then.
-    auto hook = env.AddCleanupHook([weak = std::weak_ptr(handle)] {
-      if (const auto live = weak.lock()) live->abandon();
-    });
-    handle->unhook_ = [hook](Napi::Env js) mutable { hook.Remove(js); };
-    // The work does not own the handle: the worker could be the last owner then, and would join itself.
-    return handle->run(env, [options] { return std::make_unique<session::Engine>(std::move(*options)); },
-                       [handle](Napi::Env js, std::unique_ptr<session::Engine>& engine) -> Napi::Value {
+    return handle->run(env, [options] { return std::make_shared<session::Engine>(std::move(*options)); },
+                       [](Napi::Env js, EngineHandle& opened, std::shared_ptr<session::Engine>& engine) -> Napi::Value {
                          // Disposal cannot have happened: nobody has the object yet.
-                         handle->engine_ = std::move(engine);
-                         return EngineObject(js, handle).make();
+                         opened.set_engine(std::move(engine));
+                         return EngineObject(js, opened.shared_from_this()).make();
                        });
   });
 }

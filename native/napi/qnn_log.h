@@ -27,7 +27,7 @@ class LogPipe : public Closable, public std::enable_shared_from_this<LogPipe> {
   LogPipe(const LogPipe&) = delete;
   LogPipe& operator=(const LogPipe&) = delete;
 
-  void abandon() noexcept override { close(napi_tsfn_abort); }
+  void abandon(Deadline) noexcept override { close(napi_tsfn_abort); }
 
  private:
   struct Line {

@@ -6,6 +6,12 @@
 #include "napi/arguments.h"
 
 namespace lutra::addon {
+namespace {
+
+/// Executions take less; what takes longer hangs, or is a compilation, which goes on until the process ends.
+constexpr std::chrono::seconds kPatience{5};
+
+}  // namespace
 
 void Environment::add(const std::shared_ptr<Closable>& closable) {
   const std::lock_guard lock(mutex_);
@@ -19,9 +25,10 @@ void Environment::abandon() noexcept {
     const std::lock_guard lock(mutex_);
     members.swap(members_);
   }
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
   // Without the lock: a thread that is waited for may be about to destroy another member.
   for (const std::weak_ptr<Closable>& member : members) {
-    if (const auto live = member.lock()) live->abandon();
+    if (const auto live = member.lock()) live->abandon(deadline);
   }
 }
 
@@ -35,62 +42,52 @@ std::shared_ptr<Runner> Runner::create(Napi::Env env, Environment& environment) 
     if (const auto live = static_cast<std::weak_ptr<Runner>*>(context)->lock()) live->deliver(Napi::Env(js));
   };
   const Napi::String name = Napi::String::New(env, "lutra qnn");
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, drop, reference.get(), call, &runner->way_back_) != napi_ok) {
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, drop, reference.get(), call, &runner->shared_->way_back) != napi_ok) {
     throw Error(ErrorCode::kInternal, "no way back to JavaScript's thread can be made");
   }
   static_cast<void>(reference.release());
-  napi_unref_threadsafe_function(env, runner->way_back_);
+  napi_unref_threadsafe_function(env, runner->shared_->way_back);
   environment.add(runner);
-  runner->thread_ = std::thread([raw = runner.get()] { raw->loop(); });
   return runner;
 }
 
-Runner::~Runner() { stop(); }
+Runner::~Runner() { stop(std::nullopt); }
 
 Napi::Promise Runner::run(Napi::Env env, Work work) {
-  auto deferred = std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env));
+  Outcome outcome{{}, {}, std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env))};
+  const Napi::Promise promise = outcome.deferred->Promise();
   {
-    const std::lock_guard lock(mutex_);
-    if (closing_) throw Error(ErrorCode::kDisposed, "the process or worker is ending");
-    tasks_.push_back({std::move(work), deferred});
+    const std::lock_guard lock(shared_->mutex);
+    if (shared_->closing) throw Error(ErrorCode::kDisposed, "the process or worker is ending");
   }
   if (pending_++ == 0) {
     keep_alive_ = shared_from_this();
-    napi_ref_threadsafe_function(env, way_back_);
+    napi_ref_threadsafe_function(env, shared_->way_back);
   }
-  wake_.notify_one();
-  return deferred->Promise();
+  thread_.submit([shared = shared_, work = std::move(work), outcome = std::move(outcome)]() mutable { work_off(*shared, std::move(work), std::move(outcome)); });
+  return promise;
 }
 
 void Runner::cancel() {
-  const std::lock_guard lock(mutex_);
-  cancelled_ = true;
+  const std::lock_guard lock(shared_->mutex);
+  shared_->cancelled = true;
 }
 
-void Runner::loop() {
-  for (;;) {
-    Outcome outcome;
+void Runner::work_off(Shared& shared, Work work, Outcome outcome) {
+  try {
     {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return closing_ || !tasks_.empty(); });
-      if (tasks_.empty()) return;
-      Task task = std::move(tasks_.front());
-      tasks_.pop_front();
-      const bool cancelled = cancelled_;
-      lock.unlock();
-      try {
-        if (cancelled) throw Error(ErrorCode::kDisposed, "the graph was disposed of before this call could begin");
-        outcome.finish = task.work();
-      } catch (...) {
-        outcome.error = std::current_exception();
-      }
-      outcome.deferred = std::move(task.deferred);
+      const std::lock_guard lock(shared.mutex);
+      if (shared.cancelled) throw Error(ErrorCode::kDisposed, "the graph was disposed of before this call could begin");
     }
-    const std::lock_guard lock(mutex_);
-    outcomes_.push_back(std::move(outcome));
-    // Refused when the environment is going: the outcome is then dropped with the runner.
-    if (way_back_ != nullptr) napi_call_threadsafe_function(way_back_, nullptr, napi_tsfn_nonblocking);
+    outcome.finish = work();
+  } catch (...) {
+    outcome.error = std::current_exception();
   }
+  work = nullptr;  // what it holds is free again before the promise settles
+  const std::lock_guard lock(shared.mutex);
+  shared.outcomes.push_back(std::move(outcome));
+  // Refused when the environment is going: the outcome is then dropped with the runner.
+  if (shared.way_back != nullptr) napi_call_threadsafe_function(shared.way_back, nullptr, napi_tsfn_nonblocking);
 }
 
 void Runner::settle(Napi::Env env, Outcome& outcome) {
@@ -108,8 +105,8 @@ void Runner::settle(Napi::Env env, Outcome& outcome) {
 void Runner::deliver(Napi::Env env) {
   std::deque<Outcome> outcomes;
   {
-    const std::lock_guard lock(mutex_);
-    outcomes.swap(outcomes_);
+    const std::lock_guard lock(shared_->mutex);
+    outcomes.swap(shared_->outcomes);
   }
   for (Outcome& outcome : outcomes) {
     try {
@@ -120,24 +117,23 @@ void Runner::deliver(Napi::Env env) {
   }
   pending_ -= static_cast<uint32_t>(outcomes.size());
   if (pending_ > 0 || outcomes.empty()) return;
-  napi_unref_threadsafe_function(env, way_back_);
+  napi_unref_threadsafe_function(env, shared_->way_back);
   keep_alive_.reset();  // the caller holds another reference
 }
 
-void Runner::stop() noexcept {
-  napi_threadsafe_function way_back = nullptr;
+void Runner::stop(std::optional<std::chrono::milliseconds> patience) noexcept {
   {
-    const std::lock_guard lock(mutex_);
-    closing_ = cancelled_ = true;
-    way_back = std::exchange(way_back_, nullptr);
+    const std::lock_guard lock(shared_->mutex);
+    shared_->closing = shared_->cancelled = true;
   }
-  wake_.notify_one();
-  if (thread_.joinable()) thread_.join();
-  if (way_back != nullptr) napi_release_threadsafe_function(way_back, napi_tsfn_abort);
+  thread_.end(patience);
+  const std::lock_guard lock(shared_->mutex);
+  if (shared_->way_back != nullptr) napi_release_threadsafe_function(std::exchange(shared_->way_back, nullptr), napi_tsfn_abort);
 }
 
-void Runner::abandon() noexcept {
-  stop();
+void Runner::abandon(Deadline deadline) noexcept {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  stop(std::max(left, std::chrono::milliseconds(0)));
   keep_alive_.reset();  // Environment::abandon holds another reference
 }
 

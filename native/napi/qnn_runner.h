@@ -3,14 +3,15 @@
 
 #include <napi.h>
 
-#include <condition_variable>
+#include <chrono>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "base/work_thread.h"
 
 namespace lutra::addon {
 
@@ -18,14 +19,16 @@ namespace lutra::addon {
 class Closable {
  public:
   virtual ~Closable() = default;
-  /// On JavaScript's thread, at most once, when the environment is being torn down. Returns when nothing of it runs any more.
-  virtual void abandon() noexcept = 0;
+  using Deadline = std::chrono::steady_clock::time_point;
+  /// On JavaScript's thread, at most once, when the environment is being torn down. Returns when nothing of it runs any more; what still runs at the deadline is left behind.
+  virtual void abandon(Deadline deadline) noexcept = 0;
 };
 
 /// What an environment (the main thread's or a worker's) has to stop at its end. Holds nothing alive.
 class Environment {
  public:
   void add(const std::shared_ptr<Closable>& closable);
+  /// Waits for calls under way, but not for ever: one that hangs in a library cannot be stopped.
   void abandon() noexcept;
 
  private:
@@ -38,7 +41,7 @@ class Runner : public Closable, public std::enable_shared_from_this<Runner> {
  public:
   /// Makes the promise's value on JavaScript's thread.
   using Finish = std::function<Napi::Value(Napi::Env)>;
-  /// Runs on the own thread. Must not own the Runner.
+  /// Runs on the own thread. Must not own the Runner, and owns what it uses.
   using Work = std::function<Finish()>;
 
   static std::shared_ptr<Runner> create(Napi::Env env, Environment& environment);
@@ -52,35 +55,34 @@ class Runner : public Closable, public std::enable_shared_from_this<Runner> {
   void cancel();
   /// Open promises.
   uint32_t pending() const noexcept { return pending_; }
-  void abandon() noexcept override;
+  void abandon(Deadline deadline) noexcept override;
 
  private:
-  struct Task {
-    Work work;
-    std::shared_ptr<Napi::Promise::Deferred> deferred;
-  };
   struct Outcome {
     Finish finish;
     std::exception_ptr error;
     std::shared_ptr<Napi::Promise::Deferred> deferred;
   };
 
+  /// What the thread shares with the runner, and holds when it is left behind.
+  struct Shared {
+    std::mutex mutex;
+    // Carries no data, only "look at the outcomes", so that nothing is lost with it when the environment goes. Null: closed.
+    napi_threadsafe_function way_back = nullptr;
+    std::deque<Outcome> outcomes;
+    bool cancelled = false, closing = false;
+  };
+
   Runner() = default;
-  void loop();
+  static void work_off(Shared& shared, Work work, Outcome outcome);
   static void settle(Napi::Env env, Outcome& outcome);
   void deliver(Napi::Env env);
-  void stop() noexcept;
+  void stop(std::optional<std::chrono::milliseconds> patience) noexcept;
 
-  // The way back carries no data, only "look at the outcomes", so that nothing is lost with it when the environment goes.
-  napi_threadsafe_function way_back_ = nullptr;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Task> tasks_;
-  std::deque<Outcome> outcomes_;
-  bool cancelled_ = false, closing_ = false;  // under mutex_
-  uint32_t pending_ = 0;                      // JavaScript's thread
-  std::shared_ptr<Runner> keep_alive_;        // while a promise is open; JavaScript's thread
-  std::thread thread_;
+  std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
+  uint32_t pending_ = 0;                // JavaScript's thread
+  std::shared_ptr<Runner> keep_alive_;  // while a promise is open; JavaScript's thread
+  WorkThread thread_;
 };
 
 }  // namespace lutra::addon

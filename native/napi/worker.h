@@ -1,16 +1,15 @@
-// One thread that runs an engine's calls in order, and the way back to JavaScript's thread.
+// The thread that runs an engine's calls in order, and the way back to JavaScript's thread.
 #pragma once
 
 #include <napi.h>
 
-#include <atomic>
-#include <condition_variable>
-#include <deque>
 #include <functional>
 #include <initializer_list>
 #include <memory>
 #include <mutex>
-#include <thread>
+#include <utility>
+
+#include "base/work_thread.h"
 
 namespace lutra::addon {
 
@@ -19,81 +18,84 @@ inline void call_from_loop(Napi::Env env, Napi::Function function, std::initiali
   static_cast<void>(napi_call_function(env, env.Undefined(), function, arguments.size(), arguments.begin(), nullptr));
 }
 
-/// Owned by JavaScript's thread. `submit` queues work for the own thread; `post` queues a function for JavaScript's. The destructor (or join) waits for the call under
-/// way; posts that JavaScript can no longer take (its environment is being torn down) are dropped.
+/// Owned by JavaScript's thread. `submit` queues work for the own thread; a Poster queues functions for JavaScript's.
 class Worker {
+  class WayBack;
+
  public:
-  explicit Worker(Napi::Env env)
-      : post_(Channel::New(env, "lutra", 0, 1)), thread_([this] { loop(); }) {
-    post_.Unref(env);
-  }
-  ~Worker() { join(); }
+  using Post = std::function<void(Napi::Env)>;  // throws Napi::Error only when JavaScript cannot run any more
+
+  /// May outlive the worker, so that a thread that was left behind can hold one.
+  class Poster {
+   public:
+    /// From any thread. Runs in order on JavaScript's thread, inside a handle scope. Dropped, here or there, when the worker has ended.
+    void operator()(Post function) const { way_->post(std::move(function)); }
+
+   private:
+    friend class Worker;
+    explicit Poster(std::shared_ptr<WayBack> way) : way_(std::move(way)) {}
+    std::shared_ptr<WayBack> way_;
+  };
+
+  explicit Worker(Napi::Env env) : way_(std::make_shared<WayBack>(env)) {}
+  ~Worker() { end(); }
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  void submit(std::function<void()> work) {
-    {
-      const std::lock_guard lock(mutex_);
-      queue_.push_back(std::move(work));
-    }
-    wake_.notify_one();
-  }
-
-  using Post = std::function<void(Napi::Env)>;  // throws Napi::Error only when JavaScript cannot run any more
-  /// From the own thread. Runs in order on JavaScript's thread, inside a handle scope.
-  void post(Post function) {
-    auto owned = std::make_unique<Post>(std::move(function));
-    if (post_.NonBlockingCall(owned.get()) == napi_ok) static_cast<void>(owned.release());
-  }
+  /// As WorkThread::submit.
+  void submit(std::function<void()> work) { thread_.submit(std::move(work)); }
+  Poster poster() const { return Poster(way_); }
 
   /// Keeps the event loop alive while a promise is open, lets it end otherwise.
-  void ref(Napi::Env env) { post_.Ref(env); }
-  void unref(Napi::Env env) { post_.Unref(env); }
+  void ref(Napi::Env env) { way_->ref(env); }
+  void unref(Napi::Env env) { way_->unref(env); }
 
-  /// Finishes what is queued, ends the thread and closes the way back. Idempotent.
-  void join() {
-    if (!thread_.joinable()) return;
-    {
-      const std::lock_guard lock(mutex_);
-      closing_ = true;
-    }
-    wake_.notify_one();
-    thread_.join();
-    post_.Release();
+  /// As WorkThread::end; closes the way back. Idempotent.
+  bool end(std::optional<std::chrono::milliseconds> patience = std::nullopt) {
+    const bool ended = thread_.end(patience);
+    way_->close();
+    return ended;
   }
 
  private:
-  /// Without an environment: it is gone, and what was posted is only freed.
-  static void run_post(Napi::Env env, Napi::Function, std::nullptr_t*, Post* owned) {
-    const std::unique_ptr<Post> post(owned);
-    if (env == nullptr) return;
-    try {
-      (*post)(env);
-    } catch (const Napi::Error&) {
+  class WayBack {
+   public:
+    explicit WayBack(Napi::Env env) : channel_(Channel::New(env, "lutra", 0, 1)) { channel_.Unref(env); }
+    void post(Post function) {
+      auto owned = std::make_unique<Post>(std::move(function));
+      const std::lock_guard lock(mutex_);
+      if (open_ && channel_.NonBlockingCall(owned.get()) == napi_ok) static_cast<void>(owned.release());
     }
-  }
-  using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Post, &run_post>;
+    void ref(Napi::Env env) {
+      if (open_) channel_.Ref(env);
+    }
+    void unref(Napi::Env env) {
+      if (open_) channel_.Unref(env);
+    }
+    void close() {
+      const std::lock_guard lock(mutex_);
+      if (std::exchange(open_, false)) channel_.Release();
+    }
 
-  void loop() {
-    for (;;) {
-      std::function<void()> work;
-      {
-        std::unique_lock lock(mutex_);
-        wake_.wait(lock, [this] { return closing_ || !queue_.empty(); });
-        if (queue_.empty()) return;
-        work = std::move(queue_.front());
-        queue_.pop_front();
+   private:
+    /// Without an environment: it is gone, and what was posted is only freed.
+    static void run_post(Napi::Env env, Napi::Function, std::nullptr_t*, Post* owned) {
+      const std::unique_ptr<Post> post(owned);
+      if (env == nullptr) return;
+      try {
+        (*post)(env);
+      } catch (const Napi::Error&) {
       }
-      work();
     }
-  }
+    using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Post, &run_post>;
 
-  Channel post_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
-  bool closing_ = false;
-  std::thread thread_;  // last: it uses everything above
+    std::mutex mutex_;
+    Channel channel_;
+    bool open_ = true;  // written on JavaScript's thread, under mutex_
+  };
+
+  std::shared_ptr<WayBack> way_;
+  WorkThread thread_;
 };
 
 }  // namespace lutra::addon

@@ -8,6 +8,9 @@
 namespace lutra::qnn {
 namespace {
 
+// More than any library can load; a size beyond it is a defect, and not to be allocated.
+constexpr uint64_t kLargestBinary = uint64_t{1} << 32;
+
 [[noreturn]] void no_binaries(const Backend& backend) {
   throw Error(ErrorCode::kUnsupported, "'" + backend.library().info().source + "' neither writes nor reads context binaries",
               "build the graphs at every start instead");
@@ -49,12 +52,15 @@ std::vector<std::byte> Context::binary() const {
   const CallGuard guard;
   abi::Status status = api.context_get_binary_size(handle(), &size);
   if (status != 0) backend().fail(ErrorCode::kQnnCall, "contextGetBinarySize", "", status);
+  if (size > kLargestBinary) {
+    throw Error(ErrorCode::kQnnCall, "'" + backend().library().info().source + "' says that its context binary has " + std::to_string(size) + " bytes", "build the graphs at every start instead");
+  }
   std::vector<std::byte> bytes(size);
   uint64_t written = 0;
   status = api.context_get_binary(handle(), bytes.data(), size, &written);
   if (status != 0) backend().fail(ErrorCode::kQnnCall, "contextGetBinary", "", status);
   if (written > size) {
-    throw Error(ErrorCode::kInternal, "contextGetBinary says that it wrote " + std::to_string(written) + " bytes into " + std::to_string(size));
+    throw Error(ErrorCode::kQnnCall, "contextGetBinary says that it wrote " + std::to_string(written) + " bytes into " + std::to_string(size));
   }
   bytes.resize(written);
   return bytes;

@@ -24,7 +24,7 @@ const char* finish_reason_name(FinishReason reason) noexcept {
   return "stop";
 }
 
-Engine::Engine(EngineOptions options) {
+Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
   auto begin = Clock::now();
   weights_ = store::WeightStore::open(options.files);
   info_.map_ms = ms_since(begin);
@@ -40,9 +40,9 @@ Engine::Engine(EngineOptions options) {
   begin = Clock::now();
   if (!plan_.segments.empty()) {
     if (options.npu.kind == NpuOptions::Kind::kNone) throw Error(ErrorCode::kBadPlan, "plan: it has NPU segments but no NPU library was named", "build the plan for the CPU");
-    auto device = open_npu(options.npu, *pool_, std::move(options.log));
+    auto device = open_npu(options.npu, *pool_, std::move(options.log), watch_.get());
     info_.backend = device->backend()->library().info();
-    segments_ = std::make_unique<NpuSegments>(plan_, *weights_, std::move(device), options.cache);
+    segments_ = std::make_unique<NpuSegments>(plan_, *weights_, std::move(device), options.cache, watch_.get());
     info_.from_cache = segments_->from_cache();
     for (const plan::Segment& s : plan_.segments) info_.segments.push_back({s.name, s.nodes.size()});
   }

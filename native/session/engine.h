@@ -24,6 +24,7 @@ struct EngineOptions {
   uint32_t threads = 1;
   ContextCache cache;
   qnn::LogOptions log;
+  std::shared_ptr<CallWatch> watch;  // of the calls into an external library; may be null
   bool keep_activations = false;
   bool profile = false;
 };
@@ -95,6 +96,7 @@ class Engine {
   void decode(uint32_t token);
   bool wait_for_reader(uint32_t delivered, uint32_t run_ahead);
 
+  std::shared_ptr<CallWatch> watch_;
   plan::Plan plan_;
   std::optional<store::WeightStore> weights_;
   std::unique_ptr<ThreadPool> pool_;

@@ -126,7 +126,7 @@ void write_file(const std::string& file, std::span<const std::byte> bytes) {
 
 }  // namespace
 
-std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& pool, qnn::LogOptions log) {
+std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& pool, qnn::LogOptions log, CallWatch* watch) {
   if (options.kind == NpuOptions::Kind::kHost) {
     hostnpu::BackendCustomConfig config{{}, pool.threads(), &pool, [](void* context, uint32_t tasks, void (*task)(void*, uint32_t), void* argument) {
                                           static_cast<ThreadPool*>(context)->run_erased(tasks, task, argument);
@@ -137,15 +137,26 @@ std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& poo
   }
   // Qualcomm's runtime prints a line while it is loaded and started; standard output belongs to the caller.
   const qnn::StdoutGuard guard;
+  const CallWatch::Call call(watch, CallWatch::Pace::kSlow, "opening the NPU library");
   return qnn::Device::create(qnn::Backend::create(qnn::Library::open(options.path), std::move(log)), options.soc);
 }
 
-NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache) : device_(std::move(device)) {
+NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch)
+    : watch_(watch), device_(std::move(device)) {
   const qnn::LibraryInfo& info = device_->backend()->library().info();
   const std::string key = cache.key + " " + info.provider + " " + info.build_id + " soc " + (device_->soc() ? std::to_string(*device_->soc()) : "default");
   from_cache_ = !cache.file.empty() && load(plan, cache, key);
   if (!from_cache_) build(plan, weights, cache, key);
+  const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "deviceGetInfrastructure");
   power_ = device_->vote_burst();
+}
+
+NpuSegments::~NpuSegments() {
+  const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "freeing the graphs");
+  graphs_.clear();
+  power_.reset();
+  context_.reset();
+  device_.reset();
 }
 
 bool NpuSegments::load(const plan::Plan& plan, const ContextCache& cache, const std::string& key) {
@@ -153,6 +164,7 @@ bool NpuSegments::load(const plan::Plan& plan, const ContextCache& cache, const 
     const store::MappedFile file(cache.file);
     const qnn::ImageView image = qnn::decode_image(file.bytes());
     if (image.key != key) return false;
+    const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "contextCreateFromBinary");
     auto context = qnn::Context::from_binary(device_, image.binary);
     std::vector<Bound> graphs;
     for (const plan::Segment& segment : plan.segments) {
@@ -172,10 +184,14 @@ bool NpuSegments::load(const plan::Plan& plan, const ContextCache& cache, const 
 }
 
 void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key) {
-  context_ = qnn::Context::create(device_);
+  {
+    const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "contextCreate");
+    context_ = qnn::Context::create(device_);
+  }
   const std::set<std::string> keep = cpu_weights(plan);
   std::vector<qnn::GraphIds> ids;
   for (const plan::Segment& segment : plan.segments) {
+    const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "compiling the graph", static_cast<uint32_t>(graphs_.size()));
     graphs_.push_back({SegmentBuilder(plan, segment, weights, context_).build(), {}, {}});
     ids.push_back(graphs_.back().graph.ids());
     for (const plan::Node& node : segment.nodes) {
@@ -184,7 +200,13 @@ void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weight
       }
     }
   }
-  if (!cache.file.empty()) write_file(cache.file, qnn::encode_image(key, *context_, ids));
+  if (cache.file.empty()) return;
+  try {
+    const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "contextGetBinary");
+    write_file(cache.file, qnn::encode_image(key, *context_, ids));
+  } catch (const Error&) {
+    // The graphs are there all the same; the next start compiles again.
+  }
 }
 
 void NpuSegments::bind(uint32_t segment, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) {
@@ -197,6 +219,7 @@ void NpuSegments::bind(uint32_t segment, std::span<std::byte* const> inputs, std
 
 void NpuSegments::execute(uint32_t segment) {
   Bound& b = graphs_[segment];
+  const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "graphExecute", segment);
   b.graph.execute(b.inputs, b.outputs);
 }
 

@@ -11,6 +11,7 @@
 #include "plan/plan.h"
 #include "plan/segment_runner.h"
 #include "qnn/graph.h"
+#include "session/call_watch.h"
 #include "store/weight_store.h"
 
 namespace lutra::session {
@@ -30,15 +31,18 @@ struct ContextCache {
   std::string key;
 };
 
-/// Opens the library, backend and device. `pool` is lent to the host NPU and must outlive the backend.
-std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& pool, qnn::LogOptions log);
+/// Opens the library, backend and device. `pool` is lent to the host NPU and must outlive the backend. `watch` may be null.
+std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& pool, qnn::LogOptions log, CallWatch* watch = nullptr);
 
 class NpuSegments final : public plan::SegmentRunner {
  public:
-  /// Retrieves the graphs from the cache when its key matches, else builds all of them and writes the cache (a failing write is ignored: it costs time, not
-  /// correctness). Weights that no CPU step reads are released from memory once the library has its copy.
-  /// Throws Error as qnn does, naming the segment's node.
-  NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache);
+  /// Retrieves the graphs from the cache when its key matches, else builds all of them and writes the cache (a binary that cannot be had or written is
+  /// ignored: it costs time, not correctness). Weights that no CPU step reads are released from memory once the library has its copy.
+  /// `watch`, which may be null, sees every call. Throws Error as qnn does, naming the segment's node.
+  NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch = nullptr);
+  ~NpuSegments() override;
+  NpuSegments(const NpuSegments&) = delete;
+  NpuSegments& operator=(const NpuSegments&) = delete;
 
   void bind(uint32_t segment, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) override;
   void execute(uint32_t segment) override;
@@ -55,6 +59,7 @@ class NpuSegments final : public plan::SegmentRunner {
   bool load(const plan::Plan& plan, const ContextCache& cache, const std::string& key);
   void build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key);
 
+  CallWatch* watch_;
   std::shared_ptr<qnn::Device> device_;
   std::shared_ptr<qnn::Context> context_;
   std::optional<qnn::PowerVote> power_;

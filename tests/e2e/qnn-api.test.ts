@@ -224,7 +224,7 @@ describe.each(LIBRARIES)('$name', (tested) => {
 
   it('profiles', async () => {
     const profile = backend.createProfile('detailed');
-    const { builder, x, y, data } = linear(context, 'profiled', { rows: 64, inputs: 256, outputs: 256 });
+    const { builder, x, y, data } = linear(context, 'profiled', { rows: 256, inputs: 512, outputs: 512 });
     const graph = builder.finalize({ inputs: [x], outputs: [y], profile });
     expect(Array.isArray(profile.events())).toBe(true);
     graph.execute({ x: data }, { profile });

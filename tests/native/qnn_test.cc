@@ -463,7 +463,7 @@ TEST_F(QnnFake, ImagesKeepKeyGraphsAndBinary) {
   expect_error(ErrorCode::kQnnCall, {"graphRetrieve", "missing", "6003"}, [&] { Graph::retrieve(loaded, {"missing", {1}, {2}}, inputs, outputs); }, false);
   expect_error(ErrorCode::kQnnCall, {"contextCreateFromBinary", "4 bytes", "5005"}, [&] { Context::from_binary(made->device(), view.binary.first(4)); });
   fake().truncates = true;
-  expect_error(ErrorCode::kInternal, {"17"}, [&] { made->binary(); }, false);
+  expect_error(ErrorCode::kQnnCall, {"17"}, [&] { made->binary(); }, false);
 }
 
 TEST_F(QnnFake, EveryDamagedImageIsRefused) {

@@ -1,0 +1,163 @@
+#include "napi/engine_handle.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lutra::addon {
+namespace {
+
+/// How long the end of an environment waits for a call into an NPU library.
+constexpr std::chrono::milliseconds kPatience{2000};
+
+Error hung_error(const std::string& what) {
+  return Error(ErrorCode::kNpuHung, "the NPU library does not answer: " + what,
+               "open another session without this library (npu 'host' or 'none'); the thread and the memory of this one are lost until the process ends");
+}
+
+}  // namespace
+
+std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, std::optional<std::chrono::milliseconds> npu_timeout) {
+  const std::shared_ptr<EngineHandle> handle(new EngineHandle(env));
+  const std::weak_ptr<EngineHandle> weak = handle;
+  if (npu_timeout) {
+    handle->watch_ = std::make_shared<session::CallWatch>(*npu_timeout, [weak, post = handle->worker_.poster()](const std::string& what) {
+      post([weak, what](Napi::Env js) {
+        if (const auto live = weak.lock()) live->hung(js, what);
+      });
+    });
+  }
+  // A worker thread that is terminated, or a process that exits, ends the environment before dispose().
+  auto hook = env.AddCleanupHook([weak] {
+    if (const auto live = weak.lock()) live->abandon();
+  });
+  handle->unhook_ = [hook](Napi::Env js) mutable { hook.Remove(js); };
+  return handle;
+}
+
+EngineHandle::~EngineHandle() { close(); }
+
+const std::shared_ptr<session::Engine>& EngineHandle::engine() const {
+  if (!hang_.empty()) throw hung_error(hang_);
+  if (closed_ || engine_ == nullptr) throw Error(ErrorCode::kDisposed, "the model was disposed of", "load it again");
+  return engine_;
+}
+
+void EngineHandle::require_idle() const {
+  engine();
+  if (!calls_.empty()) throw Error(ErrorCode::kBusy, "another call of this session is under way", "await it first, or use a second session");
+}
+
+std::shared_ptr<EngineHandle::Call> EngineHandle::begin(Napi::Env env) {
+  calls_.push_back(std::make_shared<Call>(Call{Napi::Promise::Deferred::New(env), shared_from_this()}));
+  worker_.ref(env);
+  return calls_.back();
+}
+
+void EngineHandle::settle(Napi::Env env, Call& call, const Make& make) {
+  const auto self = std::exchange(call.handle, nullptr);
+  if (self == nullptr) return;
+  std::erase_if(self->calls_, [&call](const std::shared_ptr<Call>& open) { return open.get() == &call; });
+  self->on_token_.Reset();
+  if (self->calls_.empty()) self->worker_.unref(env);
+  try {
+    call.deferred.Resolve(make(*self));
+  } catch (const Napi::Error& e) {  // no memory for the result
+    call.deferred.Reject(e.Value());
+  } catch (...) {
+    call.deferred.Reject(to_js(env, std::current_exception()).Value());
+  }
+}
+
+void EngineHandle::set_on_token(const Napi::Function& on_token) {
+  on_token_ = Napi::Persistent(on_token);
+  unread_ = 0;
+}
+
+std::function<void(uint32_t)> EngineHandle::token_sink(uint32_t run_ahead) {
+  return [weak = weak_from_this(), post = worker_.poster(), run_ahead](uint32_t token) {
+    post([weak, token, run_ahead](Napi::Env js) {
+      if (const auto live = weak.lock()) live->deliver(js, token, run_ahead);
+    });
+  };
+}
+
+void EngineHandle::deliver(Napi::Env env, uint32_t token, uint32_t run_ahead) {
+  if (on_token_.IsEmpty()) return;
+  if (++unread_ >= run_ahead && !closed_) worker_.unref(env);
+  call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token)});
+}
+
+void EngineHandle::stop(Napi::Env env) {
+  if (!hang_.empty()) return;
+  engine()->stop();
+  await_end(env);
+}
+
+void EngineHandle::acknowledge(Napi::Env env, uint32_t count) {
+  engine()->acknowledge(count);
+  unread_ -= std::min(unread_, count);
+  await_end(env);
+}
+
+void EngineHandle::await_end(Napi::Env env) {
+  if (!calls_.empty()) worker_.ref(env);
+}
+
+std::function<void()> EngineHandle::give_up_engine() {
+  if (engine_ != nullptr) engine_->stop();
+  // The closure is the last to hold the engine; it is freed on the thread that runs it.
+  return [engine = std::exchange(engine_, nullptr)]() mutable { engine.reset(); };
+}
+
+Napi::Promise EngineHandle::dispose(Napi::Env env) {
+  if (const auto unhook = std::exchange(unhook_, nullptr)) unhook(env);
+  if (closed_) {
+    auto done = Napi::Promise::Deferred::New(env);
+    done.Resolve(env.Undefined());
+    return done.Promise();
+  }
+  closed_ = true;
+  const Napi::Promise promise = run(
+      env,
+      [free = give_up_engine()] {
+        free();
+        return true;
+      },
+      [](Napi::Env js, EngineHandle& handle, bool) -> Napi::Value {
+        handle.close();
+        return js.Undefined();
+      });
+  calls_.back()->disposal = true;
+  return promise;
+}
+
+void EngineHandle::hung(Napi::Env env, const std::string& what) {
+  hang_ = what;
+  closed_ = true;
+  worker_.submit(give_up_engine());  // after the call under way, if that ever returns
+  const std::vector<std::shared_ptr<Call>> open = calls_;
+  for (const auto& call : open) {
+    settle(env, *call, [&](EngineHandle&) -> Napi::Value {
+      if (!call->disposal) throw hung_error(what);
+      return env.Undefined();
+    });
+  }
+  worker_.end(std::chrono::milliseconds(0));
+}
+
+void EngineHandle::abandon() {
+  // Promises will not settle any more; what they hold must not go on the engine's thread.
+  for (const auto& call : std::exchange(calls_, {})) call->handle.reset();
+  close();
+  on_token_.SuppressDestruct();
+}
+
+void EngineHandle::close() {
+  closed_ = true;
+  if (engine_ != nullptr) worker_.submit(give_up_engine());
+  worker_.end(watch_ == nullptr ? std::nullopt : std::optional(kPatience));
+  if (watch_ != nullptr) watch_->stop();
+  environment_.abandon();
+}
+
+}  // namespace lutra::addon
