@@ -3,7 +3,7 @@
 // Forms (x and y have the same type):
 //   x U8, S8  × w S8 : exact int32 accumulation; y = clamp(rint(f32(Σ x·w + correction[o]) · multiplier[o]) − offset)
 //                      (S8 is prepared as x + 128, so its correction has −128 · Σ w in it)
-//   x U16, S16 × w S8: two byte planes, x = 256·hi + lo, int32 accumulation each, joined exactly in double; the same formula in double
+//   x U16, S16 × w S8: prepared as two byte planes, x = 256·hi + lo; exact sums in double; the same formula in double
 //                      (S16 is prepared as x + 32768)
 //   both quantised forms add a term per row, if there is one: Σ x·w + correction[o] + row_correction[r]
 //   x F16     × w S8 : float accumulation; y = f16(Σ x·w · multiplier[o] + bias[o])
