@@ -67,6 +67,10 @@ LUTRA_TARGET_AVX512 void quantize_rows(const float* x, size_t x_stride, uint32_t
     for (uint32_t block = 0; block < cols / kBlockCols; ++block) {
       quantize_block(x + r * x_stride + block * kBlockCols, out + r * layout.stride, layout, block);
     }
+    if (const uint32_t left = cols % kBlockCols; left != 0) {
+      const PaddedBlock last(x + r * x_stride + (cols - left), left);
+      quantize_block(last.x, out + r * layout.stride, layout, cols / kBlockCols);
+    }
   }
 }
 

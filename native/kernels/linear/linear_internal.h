@@ -37,16 +37,23 @@ constexpr size_t code_bytes(WeightType type) noexcept { return type == WeightTyp
 constexpr int zero_point_shift(WeightType type) noexcept { return type == WeightType::kQ8_0 ? 7 : 3; }
 
 /// The 8-bit form of one row of activations, the same for every tier:
-/// `cols` signed codes, then per block of 32 columns: F32 scales, F32 scale · Σ codes, S32 −Σ codes; padded to 64 bytes.
+/// signed codes, then per block of 32 columns: F32 scales, F32 scale · Σ codes, S32 −Σ codes; padded to 64 bytes. A shorter last block counts as one with zeros behind it.
 /// code = rint(x · 127 / max|x|), scale = max|x| / 127. A block that holds NaN or infinity gets scale NaN and codes 0, so that the
 /// outputs become NaN as they would in float.
 struct QuantizedLayout {
   size_t scale, scaled_sum, negative_sum, stride;  // byte offsets in a row; bytes of a row
   static constexpr QuantizedLayout of(uint32_t cols) noexcept {
-    const size_t column = static_cast<size_t>(cols / kBlockCols) * 4;
-    const size_t end = cols + 3 * column;
-    return {cols, cols + column, cols + 2 * column, (end + 63) / 64 * 64};
+    const size_t column = static_cast<size_t>((cols + kBlockCols - 1) / kBlockCols) * 4;
+    const size_t codes = column / 4 * kBlockCols;
+    const size_t end = codes + 3 * column;
+    return {codes, codes + column, codes + 2 * column, (end + 63) / 64 * 64};
   }
+};
+
+/// A last block of fewer than 32 columns, with zeros behind it.
+struct PaddedBlock {
+  alignas(64) float x[kBlockCols] = {};
+  PaddedBlock(const float* from, uint32_t count) noexcept { std::memcpy(x, from, count * sizeof(float)); }
 };
 
 template <typename T>

@@ -1,0 +1,42 @@
+#include "kernels/lowbit/lowbit_internal.h"
+
+namespace lutra::kernels {
+namespace {
+
+// Which family runs a number of bits up to how many rows, by tier: below `lut_rows[bits - 1]` rows the tables, from there on dot products, whose unpacking the rows
+// share. Measured by tests/bench/lowbit_bench.cc.
+struct Tuning {
+  Isa isa;
+  uint32_t lut_rows[4];
+};
+constexpr Tuning kTuning[] = {
+    {Isa::kPortable, {2, 2, 2, 0}},
+    {Isa::kAvx2, {4, 4, 4, 0}},
+};
+
+const LowBitKernel* find(Isa isa, Family family) noexcept {
+  for (const LowBitKernel& kernel : low_bit_kernels()) {
+    if (kernel.isa == isa && kernel.family == family) return &kernel;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::span<const LowBitKernel> low_bit_kernels() noexcept {
+#ifdef LUTRA_X86
+  static const LowBitKernel all[] = {kPortableLut, kPortableDot, kAvx2Lut, kAvx2Dot};
+#else
+  static const LowBitKernel all[] = {kPortableLut, kPortableDot};
+#endif
+  return all;
+}
+
+const LowBitKernel& low_bit_kernel(const LowBitFormat& format, Isa isa, uint32_t n) noexcept {
+  for (const Tuning& tuning : kTuning) {
+    if (tuning.isa == isa) return *find(isa, n < tuning.lut_rows[format.bits - 1] ? Family::kLut : Family::kDot);
+  }
+  return low_bit_kernel(format, isa == Isa::kAvx512 ? Isa::kAvx2 : Isa::kPortable, n);
+}
+
+}  // namespace lutra::kernels
