@@ -21,6 +21,16 @@ export function halvesOf(values: Float32Array, what: string): Uint16Array {
   });
 }
 
+/** Index of the first value that is infinite or not a number; −1: none is. */
+export function notFinite(values: Float32Array): number {
+  return values.findIndex((value) => value - value !== 0);
+}
+
+/** The same for the bits of halves. */
+export function notFiniteHalf(halves: Uint16Array): number {
+  return halves.findIndex((half) => (half & 0x7c00) === 0x7c00);
+}
+
 /** Little-endian bytes of a float type as F32, exactly. */
 export function floatsOf(type: 'F32' | 'F16' | 'BF16', bytes: Uint8Array): Float32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -60,6 +60,13 @@ export class GgufFile {
     return number;
   }
 
+  /** A number above 0. */
+  positive(key: string, fallback?: number): number {
+    const value = this.number(key, fallback);
+    if (value <= 0) throw this.wrong(key, `above 0 (it is ${value})`);
+    return value;
+  }
+
   /** A whole number in [min, 2^31). */
   integer(key: string, min: number, fallback?: number): number {
     const value = this.number(key, fallback);

@@ -7,7 +7,7 @@ import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, LinearName, TensorSpec } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
 import { GGUF_LINEARS, type GgufFamily } from './families.js';
-import { floatsOf } from './floats.js';
+import { floatsOf, notFinite, notFiniteHalf } from './floats.js';
 import type { GgufFile, GgufTensor } from './gguf.js';
 import { unpermuteRows } from './rows.js';
 import type { SafetensorsEntry } from './safetensors.js';
@@ -32,14 +32,20 @@ const SLAB_BYTES = 4 << 20;
 const TILE_ROWS = 16;
 const BLOCK_COLS = 32;
 
-/** Dtype codes of the plan format for block types, and bytes of a packed block of 16 × 32. */
-const PACKED: Readonly<Record<'q4_0' | 'q4_1' | 'q8_0', { code: number; blockBytes: number }>> = {
-  q4_0: { code: 16, blockBytes: 288 },
-  q4_1: { code: 17, blockBytes: 320 },
-  q8_0: { code: 18, blockBytes: 544 },
+/** Dtype codes of the plan format for block types, bytes of a packed block of 16 × 32, and with how many halves a ggml block begins. */
+interface PackedForm {
+  code: number;
+  blockBytes: number;
+  halves: number;
+}
+
+const PACKED: Readonly<Record<'q4_0' | 'q4_1' | 'q8_0', PackedForm>> = {
+  q4_0: { code: 16, blockBytes: 288, halves: 1 },
+  q4_1: { code: 17, blockBytes: 320, halves: 2 },
+  q8_0: { code: 18, blockBytes: 544, halves: 1 },
 };
 
-function packedForm(type: CpuType): { code: number; blockBytes: number } | undefined {
+function packedForm(type: CpuType): PackedForm | undefined {
   return type === 'f32' || type === 'f16' ? undefined : PACKED[type];
 }
 
@@ -143,10 +149,36 @@ export async function* cpuData(file: GgufFile, tensor: CpuTensor, headDim: numbe
   const { source } = tensor;
   const form = packedForm(tensor.type);
   for await (const { rows, bytes } of slabs(file, tensor, headDim)) {
-    if (form) yield checkedPack(addon, tensor, bytes, rows);
-    else if (tensor.type === 'f16') yield bytes;
-    else yield floatsOf(plainType(source), bytes);
+    if (form) {
+      checkFinite(file, source, notFiniteHalf(blockHalves(bytes, source.type.bytes, form.halves)));
+      yield checkedPack(addon, tensor, bytes, rows);
+    } else if (tensor.type === 'f16') {
+      checkFinite(file, source, notFiniteHalf(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)));
+      yield bytes;
+    } else {
+      const values = floatsOf(plainType(source), bytes);
+      checkFinite(file, source, notFinite(values));
+      yield values;
+    }
   }
+}
+
+/** Scales and minima of ggml blocks. */
+function blockHalves(bytes: Uint8Array, blockBytes: number, halves: number): Uint16Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const out = new Uint16Array((bytes.length / blockBytes) * halves);
+  for (let i = 0; i < out.length; i++) out[i] = view.getUint16(Math.floor(i / halves) * blockBytes + 2 * (i % halves), true);
+  return out;
+}
+
+/** `at`: of the first bad value in a slab; below 0: there is none. */
+function checkFinite(file: GgufFile, source: GgufTensor, at: number): void {
+  if (at < 0) return;
+  throw new LutraError(
+    'LUTRA_BAD_FILE',
+    `${file.path}: tensor ${source.name} holds infinities or what is no number`,
+    'Export the file again.',
+  );
 }
 
 function checkedPack(addon: PackAddon, tensor: CpuTensor, bytes: Uint8Array, rows: number): Uint8Array {

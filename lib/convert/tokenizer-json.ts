@@ -72,7 +72,23 @@ function readVocabulary(file: GgufFile): Vocabulary {
       'Export the file again.',
     );
   }
-  return { tokens, types, merges: file.strings('tokenizer.ggml.merges') };
+  const merges = file.strings('tokenizer.ggml.merges');
+  const merge = merges.find((pair) => !/^[^ ]+ [^ ]+$/.test(pair));
+  if (merge !== undefined)
+    throw new LutraError('LUTRA_BAD_FILE', `${file.path}: the merge ${JSON.stringify(merge)} is not two tokens`, 'Export the file again.');
+  checkDistinct(file, tokens);
+  return { tokens, types, merges };
+}
+
+/** A vocabulary maps texts to ids: of two equal texts one id would be lost. */
+function checkDistinct(file: GgufFile, tokens: readonly string[]): void {
+  const ids = new Map<string, number>();
+  for (const [id, token] of tokens.entries()) {
+    const other = ids.get(token);
+    if (other !== undefined)
+      throw new LutraError('LUTRA_UNSUPPORTED', `${file.path}: its tokens ${other} and ${id} are both ${JSON.stringify(token)}`);
+    ids.set(token, id);
+  }
 }
 
 function readPreTokenizer(file: GgufFile): PreTokenizer {

@@ -24,15 +24,22 @@ export function fileError(path: string, error: unknown, { remedy, missing = 'LUT
   if (error instanceof LutraError || !(error instanceof Error)) return error;
   const { code } = error as NodeJS.ErrnoException;
   if (typeof code !== 'string') return error;
-  if (code === 'ERR_INVALID_ARG_VALUE')
-    return new LutraError('LUTRA_INVALID_ARGUMENT', `${JSON.stringify(path)} is no path: ${error.message}`, remedy);
-  const absent = code === 'ENOENT' || code === 'ENOTDIR';
-  const what = absent ? 'is missing' : 'cannot be read';
-  return new LutraError(absent ? missing : 'LUTRA_IO', `${path} ${what}: ${error.message}`, remedy, { cause: error });
+  if (code === 'ENOENT' || code === 'ENOTDIR') return new LutraError(missing, `${path} is missing.`, remedy, { cause: error });
+  // "EIO: i/o error, read 'x'" without what was called on what.
+  const reason = error.message.replace(/, \w+( '.*')?$/s, '');
+  return new LutraError('LUTRA_IO', `${path} cannot be read: ${reason}.`, '', { cause: error });
 }
 
-/** Opens a regular file. Errors: LUTRA_NOT_FOUND (or as `wanted` says), LUTRA_BAD_FILE (something else than a file), LUTRA_IO. */
+/** Throws LUTRA_INVALID_ARGUMENT for what no system takes as a path. `what`: what it is the path of. */
+export function checkPath(path: unknown, what: string): asserts path is string {
+  if (typeof path === 'string' && path.length > 0 && !path.includes('\0')) return;
+  const shown = typeof path === 'string' ? JSON.stringify(path) : String(path);
+  throw new LutraError('LUTRA_INVALID_ARGUMENT', `${shown} is not the path of ${what}.`);
+}
+
+/** Opens a regular file. Errors: LUTRA_INVALID_ARGUMENT (no path), LUTRA_NOT_FOUND (or as `wanted` says), LUTRA_BAD_FILE (something else than a file), LUTRA_IO. */
 export async function openFile(path: string, wanted: Wanted = {}): Promise<{ handle: FileHandle; size: number }> {
+  checkPath(path, 'a file');
   const notFile = () => new LutraError('LUTRA_BAD_FILE', `${path} is not a file.`, wanted.remedy ?? 'Give the path of a file.');
   let handle: FileHandle | undefined;
   try {

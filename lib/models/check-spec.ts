@@ -1,8 +1,9 @@
-/** Whether `lutra.json` is consistent: shapes of tensors, precisions, ranges, layouts and shadow flags of the NPU linears. */
-import { isBlockType, isWeightType, quantLimits } from '../graph/dtype.js';
+/** Whether `lutra.json` is what it should be and consistent: shapes of tensors, precisions, ranges, layouts and shadow flags of the NPU linears. */
+import { DTYPES, isBlockType, isWeightType, quantLimits } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import {
   type ArchSpec,
+  type CpuType,
   type LinearName,
   type LinearSpec,
   MODEL_FORMAT,
@@ -47,66 +48,144 @@ export function linearShape(arch: ArchSpec, name: LinearName): [rows: number, co
 
 /** Entry of a linear, which must be there. */
 export function linearSpec(spec: ModelSpec, layer: number, name: LinearName): LinearSpec {
-  const found = spec.linears[linearKey(layer, name)];
-  if (found === undefined) throw badSpec(`linear ${linearKey(layer, name)} is missing`);
+  const key = linearKey(layer, name);
+  const found = Object.hasOwn(spec.linears, key) ? spec.linears[key] : undefined;
+  if (found === undefined) throw badSpec(`linear ${key} is missing`);
   return found;
 }
 
+/** Whole numbers of `arch` and how large they may be: what a plan can hold, and far from what would be slow to refuse. */
+const COUNTS = {
+  vocab: 2 ** 24,
+  hidden: 2 ** 20,
+  ffn: 2 ** 20,
+  layers: 4096,
+  heads: 1024,
+  kvHeads: 1024,
+  headDim: 1024,
+  maxContext: 1e9,
+} as const satisfies Partial<Record<keyof ArchSpec, number>>;
+const MAX_CHUNK = 4096;
+const FLAGS = ['ropeInterleaved', 'ropeFactors', 'tied', 'qkvBias'] as const satisfies readonly (keyof ArchSpec)[];
+const ACTIVATIONS: readonly string[] = ['silu', 'relu'] satisfies ArchSpec['activation'][];
+
+const isType = (value: unknown): value is CpuType => typeof value === 'string' && Object.hasOwn(DTYPES, value);
+
+/** A value of the file as it may stand in a sentence. */
+function shown(value: unknown): string {
+  const text = typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? String(value));
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}
+
+/** Tables and lists of the file: whether a value is one that has names. */
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A value that should be an object, as one that may lack everything. */
+function partial<T extends object>(value: T | null | undefined, what: string): Partial<T> {
+  if (isTable(value)) return value as Partial<T>;
+  throw badSpec(`${what} is ${shown(value)}, not an object`);
+}
+
+function checkCount(value: unknown, what: string, most: number): void {
+  if (Number.isInteger(value) && (value as number) >= 1 && (value as number) <= most) return;
+  throw badSpec(`${what} is ${shown(value)}; a whole number from 1 to ${most} is expected`);
+}
+
+/** What F32 can hold, above 0. */
+function checkPositive(value: unknown, what: string): void {
+  const stored = typeof value === 'number' ? Math.fround(value) : Number.NaN;
+  if (!(stored > 0 && Number.isFinite(stored))) throw badSpec(`${what} ${shown(value)}; a number above 0 that F32 holds is expected`);
+}
+
 function checkArch(arch: ArchSpec): void {
-  for (const field of ['vocab', 'hidden', 'ffn', 'layers', 'heads', 'kvHeads', 'headDim', 'maxContext'] as const) {
-    if (!Number.isInteger(arch[field]) || arch[field] < 1) throw badSpec(`${field} is ${arch[field]}`);
-  }
+  for (const [name, most] of Object.entries(COUNTS)) checkCount(arch[name as keyof typeof COUNTS], `arch.${name}`, most);
   if (arch.heads % arch.kvHeads !== 0) throw badSpec(`${arch.heads} heads do not divide into ${arch.kvHeads} KV heads`);
   if (arch.headDim % 2 !== 0) throw badSpec(`headDim ${arch.headDim} is odd`);
-  if (!(arch.ropeTheta > 0)) throw badSpec(`ropeTheta is ${arch.ropeTheta}`);
-  if (!(arch.rmsEps > 0)) throw badSpec(`rmsEps is ${arch.rmsEps}`);
+  checkPositive(arch.ropeTheta, 'arch.ropeTheta is');
+  checkPositive(arch.rmsEps, 'arch.rmsEps is');
+  for (const name of FLAGS) {
+    if (typeof arch[name] !== 'boolean') throw badSpec(`arch.${name} is ${shown(arch[name])}, neither true nor false`);
+  }
+  if (!ACTIVATIONS.includes(arch.activation))
+    throw new LutraError(
+      'LUTRA_UNSUPPORTED',
+      `lutra.json: the activation ${shown(arch.activation)} is unknown.`,
+      `Known: ${ACTIVATIONS.join(', ')}.`,
+    );
+}
+
+function checkTokens(spec: ModelSpec): void {
+  const { bos, eos, addBos } = partial(spec.tokens, 'tokens');
+  const isId = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0 && (value as number) < spec.arch.vocab;
+  if (bos !== null && !isId(bos)) throw badSpec(`tokens.bos is ${shown(bos)}, no token of a vocabulary of ${spec.arch.vocab}`);
+  if (!Array.isArray(eos)) throw badSpec(`tokens.eos is ${shown(eos)}, not a list`);
+  const wrong = (eos as unknown[]).find((id) => !isId(id));
+  if (wrong !== undefined) throw badSpec(`tokens.eos has ${shown(wrong)}, no token of a vocabulary of ${spec.arch.vocab}`);
+  if (typeof addBos !== 'boolean') throw badSpec(`tokens.addBos is ${shown(addBos)}, neither true nor false`);
+}
+
+/** Where the model comes from: for people, who are shown it. */
+function checkOrigin(spec: ModelSpec): void {
+  if (typeof spec.name !== 'string') throw badSpec(`name is ${shown(spec.name)}, not a text`);
+  const { file } = partial(spec.source, 'source');
+  if (typeof file !== 'string') throw badSpec(`source.file is ${shown(file)}, not a text`);
+  if (spec.calibration !== null) partial(spec.calibration, 'calibration');
 }
 
 /** Names, shapes and whether only F32 will do, of all tensors of cpu.safetensors. */
-function expectedTensors(arch: ArchSpec): Map<string, { shape: number[]; f32: boolean }> {
-  const tensors = new Map<string, { shape: number[]; f32: boolean }>();
-  const vector = (name: string, length: number) => tensors.set(name, { shape: [length], f32: true });
-  const matrix = (name: string, shape: number[]) => tensors.set(name, { shape, f32: false });
-  matrix('embed', [arch.vocab, arch.hidden]);
-  if (!arch.tied) matrix('lm_head', [arch.vocab, arch.hidden]);
-  vector('norm', arch.hidden);
-  if (arch.ropeFactors) vector('rope_factors', arch.headDim / 2);
+function* expectedTensors(arch: ArchSpec): Generator<{ name: string; shape: readonly number[]; f32: boolean }> {
+  const vector = (name: string, length: number) => ({ name, shape: [length], f32: true });
+  const matrix = (name: string, shape: readonly number[]) => ({ name, shape, f32: false });
+  yield matrix('embed', [arch.vocab, arch.hidden]);
+  if (!arch.tied) yield matrix('lm_head', [arch.vocab, arch.hidden]);
+  yield vector('norm', arch.hidden);
+  if (arch.ropeFactors) yield vector('rope_factors', arch.headDim / 2);
   for (let layer = 0; layer < arch.layers; layer++) {
-    vector(`layers.${layer}.attn_norm`, arch.hidden);
-    vector(`layers.${layer}.ffn_norm`, arch.hidden);
+    yield vector(`layers.${layer}.attn_norm`, arch.hidden);
+    yield vector(`layers.${layer}.ffn_norm`, arch.hidden);
     for (const name of LINEAR_NAMES) {
       const shape = linearShape(arch, name);
-      matrix(linearKey(layer, name), shape);
-      if (arch.qkvBias && (name === 'q' || name === 'k' || name === 'v')) vector(`${linearKey(layer, name)}.bias`, shape[0]);
+      yield matrix(linearKey(layer, name), shape);
+      if (arch.qkvBias && (name === 'q' || name === 'k' || name === 'v')) yield vector(`${linearKey(layer, name)}.bias`, shape[0]);
     }
   }
-  return tensors;
 }
 
-/** Architecture and tensors, without the NPU linears: what a plan without NPU or for calibration needs. Throws LUTRA_BAD_FILE. */
+function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shape: readonly number[]; f32: boolean }): void {
+  if (!Object.hasOwn(spec.tensors, name)) throw badSpec(`tensor ${name} is missing`);
+  const { type, shape: stored } = partial(spec.tensors[name], `tensor ${name}`);
+  const found = `${isType(type) ? type : shown(type)} [${Array.isArray(stored) ? stored.map(shown).join(', ') : shown(stored)}]`;
+  if (!Array.isArray(stored) || stored.length !== shape.length || shape.some((length, i) => stored[i] !== length))
+    throw badSpec(`tensor ${name} is ${found}; [${shape.join(', ')}] is expected`);
+  if (!isType(type) || !isWeightType(type) || (f32 && type !== 'f32'))
+    throw badSpec(`tensor ${name} is ${found}; ${f32 ? 'f32' : 'a weight type'} is expected`);
+  if (isBlockType(type) && (shape[1] ?? 0) % 32 !== 0) throw badSpec(`tensor ${name} is ${found}; columns must be a multiple of 32`);
+}
+
+/**
+ * Architecture, tokens and tensors, without the NPU linears: what a plan without NPU or for calibration needs. The fields may hold anything that JSON can.
+ * Throws LUTRA_BAD_FILE, LUTRA_UNSUPPORTED.
+ */
 export function checkModel(spec: ModelSpec): void {
-  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${String(spec.format)}; this version reads format ${MODEL_FORMAT}`);
+  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${shown(spec.format)}; this version reads format ${MODEL_FORMAT}`);
+  partial(spec.arch, 'arch');
   checkArch(spec.arch);
-  if (!Number.isInteger(spec.chunk) || spec.chunk < 1) throw badSpec(`chunk is ${spec.chunk}`);
-  for (const [name, { shape, f32 }] of expectedTensors(spec.arch)) {
-    const tensor = spec.tensors[name];
-    if (tensor === undefined) throw badSpec(`tensor ${name} is missing`);
-    const found = `${tensor.type} [${tensor.shape.join(', ')}]`;
-    if (tensor.shape.join() !== shape.join()) throw badSpec(`tensor ${name} is ${found}; [${shape.join(', ')}] is expected`);
-    if (!isWeightType(tensor.type) || (f32 && tensor.type !== 'f32'))
-      throw badSpec(`tensor ${name} is ${found}; ${f32 ? 'f32' : 'a weight type'} is expected`);
-    if (isBlockType(tensor.type) && (shape[1] ?? 0) % 32 !== 0)
-      throw badSpec(`tensor ${name} is ${found}; columns must be a multiple of 32`);
-  }
+  checkCount(spec.chunk, 'chunk', MAX_CHUNK);
+  checkOrigin(spec);
+  checkTokens(spec);
+  partial(spec.tensors, 'tensors');
+  partial(spec.linears, 'linears');
+  for (const tensor of expectedTensors(spec.arch)) checkTensor(spec, tensor);
 }
 
 /** A static encoding that can be written and holds zero exactly. */
 export function checkRange(range: QuantRange, what: string): void {
-  const scale = Math.fround(range.scale);
-  if (!(scale > 0 && Number.isFinite(scale))) throw badSpec(`${what} has scale ${range.scale}`);
+  checkPositive(range.scale, `${what} has scale`);
   const { lo, hi } = quantLimits(range.dtype);
   if (!Number.isInteger(range.offset) || -range.offset < lo || -range.offset > hi)
-    throw badSpec(`${what} has offset ${range.offset}, so that ${range.dtype} cannot hold zero`);
+    throw badSpec(`${what} has offset ${shown(range.offset)}, so that ${range.dtype} cannot hold zero`);
 }
 
 /** Types that the ranges of a precision may have; null: no ranges. */
@@ -120,11 +199,12 @@ function rangeTypes(precision: Precision): readonly QuantRange['dtype'][] | null
     case 'w8f16':
       return null;
     default:
-      throw badSpec(`unknown precision ${String(precision satisfies never)}`);
+      throw badSpec(`unknown precision ${shown(precision satisfies never)}`);
   }
 }
 
 function checkLinear(key: string, name: LinearName, linear: LinearSpec): void {
+  partial(linear, key);
   const allowed = rangeTypes(linear.precision);
   for (const side of ['input', 'output'] as const) {
     const range = linear[side];
@@ -134,17 +214,21 @@ function checkLinear(key: string, name: LinearName, linear: LinearSpec): void {
       continue;
     }
     if (range === null) throw badSpec(`${what} is missing`);
-    if (!allowed.includes(range.dtype)) throw badSpec(`${what} is ${range.dtype}; allowed: ${allowed.join(', ')}`);
+    partial(range, what);
+    if (!allowed.includes(range.dtype)) throw badSpec(`${what} is ${shown(range.dtype)}; allowed: ${allowed.join(', ')}`);
     checkRange(range, what);
   }
-  if (linear.layout !== 'fc' && linear.layout !== 'conv') throw badSpec(`${key} has layout ${String(linear.layout)}`);
+  if (linear.layout !== 'fc' && linear.layout !== 'conv') throw badSpec(`${key} has layout ${shown(linear.layout)}`);
   if (linear.precision === 'w8f16' && linear.layout !== 'fc') throw badSpec(`${key}: w8f16 has layout fc only`);
   checkShadow(key, name, linear);
 }
 
 /** Which linears can be repaired, and that a w8a8s linear is: one that clips without repair is not what it says. */
 function checkShadow(key: string, name: LinearName, linear: LinearSpec): void {
-  const { input, output } = linear.shadow;
+  const { input, output } = partial(linear.shadow, `${key}: shadow`);
+  for (const flag of [input, output]) {
+    if (typeof flag !== 'boolean') throw badSpec(`${key}: shadow has ${shown(flag)}, neither true nor false`);
+  }
   if (linear.precision !== 'w8a8s') {
     if (input || output) throw badSpec(`${key} is flagged for shadow, which ${linear.precision} cannot have`);
     return;

@@ -7,7 +7,8 @@ import { join, resolve } from 'node:path';
 import { isObject, jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { sealOf } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
-import { type ArchSpec, MODEL_FORMAT, type ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
+import { MODEL_FORMAT, type ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
+import { checkSpec } from '../models/index.js';
 import { show } from './options.js';
 import { WeightFile } from './weight-file.js';
 
@@ -62,45 +63,25 @@ async function readSpec(path: string): Promise<ModelSpec> {
   if (seal !== 'absent' && seal.stored !== seal.found)
     throw bad(path, `${file} is damaged or was changed: it carries the checksum ${seal.stored}, its bytes have ${seal.found}.`);
   const { checksum: _, ...value } = jsonObject(bytes, file, wanted);
-  const problem = specProblem(value);
+  const problem = frameProblem(value);
   if (problem?.unsupported) throw new LutraError('LUTRA_UNSUPPORTED', `${file}: ${problem.what}`, reconvert(path));
   if (problem) throw bad(path, `${file}: ${problem.what}`);
   if (seal === 'absent') throw bad(path, `${file} is damaged or was changed: it does not end with its checksum.`);
-  return value as Partial<ModelSpec> as ModelSpec;
+  const spec = value as Partial<ModelSpec> as ModelSpec;
+  checkSpec(spec);
+  return spec;
 }
 
-const counts = [
-  'vocab',
-  'hidden',
-  'ffn',
-  'layers',
-  'heads',
-  'kvHeads',
-  'headDim',
-  'maxContext',
-] as const satisfies readonly (keyof ArchSpec)[];
-
-/** What is wrong with a parsed lutra.json, as far as this version can tell. */
-function specProblem(value: Record<string, unknown>): { what: string; unsupported?: boolean } | undefined {
-  if (value.format !== MODEL_FORMAT)
-    return { what: `has format ${show(value.format)}, this version reads format ${MODEL_FORMAT}.`, unsupported: true };
-  const { arch, hashes, tokens, tensors, linears, chunk } = value;
+/** What is wrong with the frame of a parsed lutra.json; what is in it is checked by {@link checkSpec}. */
+function frameProblem({ format, arch, hashes }: Record<string, unknown>): { what: string; unsupported?: boolean } | undefined {
+  if (format !== MODEL_FORMAT) return { what: `has format ${show(format)}, this version reads format ${MODEL_FORMAT}.`, unsupported: true };
   if (!isObject(arch)) return { what: "has no object 'arch'." };
   if (arch.family !== 'llama') return { what: `is of family ${show(arch.family)}, this version runs 'llama'.`, unsupported: true };
-  for (const name of counts) {
-    if (!Number.isSafeInteger(arch[name]) || (arch[name] as number) < 1)
-      return { what: `arch.${name} is ${show(arch[name])}, not a count.` };
-  }
-  if (!(typeof arch.rmsEps === 'number' && typeof arch.ropeTheta === 'number'))
-    return { what: 'arch.rmsEps or arch.ropeTheta is not a number.' };
-  if (!Number.isSafeInteger(chunk) || (chunk as number) < 1) return { what: `chunk is ${show(chunk)}, not a count.` };
-  if (!isObject(tensors) || !isObject(linears)) return { what: "has no objects 'tensors' and 'linears'." };
   if (!isObject(hashes) || !isFileHashes(hashes.cpu) || !(hashes.npu === null || isFileHashes(hashes.npu)))
     return { what: "has no 'hashes' of the weight files." };
   const { tokenizer } = hashes;
   if (!isObject(tokenizer) || !TOKENIZER_FILES.every((name) => typeof tokenizer[name] === 'string'))
     return { what: "has no 'hashes' of the tokenizer's files." };
-  if (!isObject(tokens) || !Array.isArray(tokens.eos)) return { what: "has no object 'tokens' with a list 'eos'." };
   return undefined;
 }
 

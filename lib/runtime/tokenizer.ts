@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { Template } from '@huggingface/jinja';
 import { Tokenizer as HfTokenizer } from '@huggingface/tokenizers';
 import { sha256 } from '../files/digest.js';
-import { jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
+import { isObject, jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
 import type { ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
+import { show } from './options.js';
 
 /** One message of a conversation. Roles are what the model's template knows: system, user, assistant … */
 export interface ChatMessage {
@@ -28,9 +29,11 @@ export interface TextDecoder {
   end(): string;
 }
 
-interface TokenizerJson {
-  added_tokens?: { id: number; content: string; special?: boolean }[];
-  model?: { vocab?: Record<string, number> };
+/** An entry of `added_tokens` in tokenizer.json. */
+interface AddedToken {
+  id: number;
+  content: string;
+  special?: boolean;
 }
 
 interface TokenizerConfig {
@@ -70,6 +73,31 @@ function completeLength(bytes: Buffer): number {
   return bytes.length;
 }
 
+/** Ids beyond this are no index of a table. */
+const MAX_ID = 2 ** 24;
+
+function bad(what: string, cause?: unknown): LutraError {
+  return new LutraError('LUTRA_BAD_FILE', what, 'Convert the model again.', { cause });
+}
+
+/** The vocabulary and the added tokens of a tokenizer.json, checked. */
+function readTokens(json: object): { vocab: Record<string, number>; added: AddedToken[] } {
+  const { added_tokens: added = [], model } = json as { added_tokens?: unknown; model?: unknown };
+  const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID;
+  if (!isObject(model) || !isObject(model.vocab)) throw bad('tokenizer.json has no vocabulary.');
+  if (model.type !== 'BPE') throw bad(`tokenizer.json holds a model of type ${show(model.type)}, not 'BPE'.`);
+  for (const [token, id] of Object.entries(model.vocab)) {
+    if (!isId(id)) throw bad(`tokenizer.json gives token ${show(token)} the id ${show(id)}.`);
+  }
+  if (!Array.isArray(added)) throw bad(`tokenizer.json has added_tokens that are ${show(added)}.`);
+  for (const token of added as unknown[]) {
+    if (!isObject(token)) throw bad(`tokenizer.json has an added token that is ${show(token)}.`);
+    const { id, content } = token;
+    if (!isId(id) || typeof content !== 'string') throw bad(`tokenizer.json has an added token ${show(content)} with the id ${show(id)}.`);
+  }
+  return { vocab: model.vocab as Record<string, number>, added: added as AddedToken[] };
+}
+
 /** `expected`: the digest that the file must have. */
 async function readJson(directory: string, name: string, expected: string | undefined): Promise<object> {
   const path = join(directory, name);
@@ -96,18 +124,16 @@ export class Tokenizer {
 
   /** From the parsed files. Throws LUTRA_BAD_FILE when they are not a tokenizer that can be used. */
   constructor(json: object, config: object) {
-    const { added_tokens: added = [], model } = json as TokenizerJson;
-    const vocab = model?.vocab;
-    if (typeof vocab !== 'object' || vocab === null)
-      throw new LutraError('LUTRA_BAD_FILE', 'tokenizer.json has no vocabulary', 'Convert the model again.');
+    const { vocab, added } = readTokens(json);
     try {
       this.#tokenizer = new HfTokenizer(json, config);
     } catch (error) {
-      throw new LutraError('LUTRA_BAD_FILE', `tokenizer.json cannot be used: ${String(error)}`, 'Convert the model again.', {
-        cause: error,
-      });
+      throw bad(`tokenizer.json cannot be used: ${String(error)}.`, error);
     }
     this.#config = config as TokenizerConfig;
+    const template: unknown = this.#config.chat_template ?? undefined;
+    if (template !== undefined && typeof template !== 'string')
+      throw bad(`tokenizer_config.json has a chat_template that is ${show(template)}.`);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
     this.#bytes = tokenBytes(vocab, added);
     this.#makePlain = () => new HfTokenizer({ ...json, added_tokens: added.filter((token) => !token.special) }, {});
@@ -190,7 +216,7 @@ export class Tokenizer {
   }
 }
 
-function tokenBytes(vocab: Record<string, number>, added: readonly { id: number; content: string }[]): (Buffer | undefined)[] {
+function tokenBytes(vocab: Record<string, number>, added: readonly AddedToken[]): (Buffer | undefined)[] {
   const alphabet = byteAlphabet();
   const bytes: (Buffer | undefined)[] = [];
   for (const [token, id] of Object.entries(vocab)) {

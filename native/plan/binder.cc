@@ -3,6 +3,23 @@
 #include <cmath>
 
 namespace lutra::plan {
+namespace {
+
+store::TensorType stored_type(DType type) noexcept {
+  switch (type) {
+    case DType::kF32: return store::TensorType::kF32;
+    case DType::kF16: return store::TensorType::kF16;
+    case DType::kU8: return store::TensorType::kU8;
+    case DType::kS8: return store::TensorType::kI8;
+    case DType::kU16: return store::TensorType::kU16;
+    case DType::kS32: return store::TensorType::kI32;
+    case DType::kU32: return store::TensorType::kU32;
+    case DType::kQ4_0: case DType::kQ4_1: case DType::kQ8_0: break;
+  }
+  return store::TensorType::kU8;
+}
+
+}  // namespace
 
 RopeTable::RopeTable(uint32_t positions, uint32_t head_dim, double theta, const float* factors)
     : head_dim_(head_dim), frequencies_(head_dim / 2), table_(AlignedBuffer::of<float>(static_cast<size_t>(positions) * head_dim)) {
@@ -27,17 +44,26 @@ SegmentRunner& Binder::segments() const {
   return *segments_;
 }
 
-std::span<const std::byte> Binder::weight(uint32_t t) const {
-  const Tensor& tensor = this->tensor(t);
-  const std::span<const std::byte> data = weights_.find(tensor.weight).data;
-  const size_t element = element_size(tensor.dtype);
-  const size_t expected = element != 0 ? tensor.elements() * element : kernels::packed_size(static_cast<kernels::WeightType>(tensor.dtype), tensor.rows, tensor.cols);
-  if (data.size() != expected) {
-    throw Error(ErrorCode::kBadFile, "weight '" + tensor.weight + "' has " + std::to_string(data.size()) + " bytes, the plan needs " + std::to_string(expected) + " (" + dtype_name(tensor.dtype) + ")",
-                "convert the model again");
+const store::Tensor& stored_weight(const store::WeightStore& weights, const Tensor& tensor) {
+  const store::Tensor& stored = weights.find(tensor.weight);
+  const auto needs = [&](const std::string& what) {
+    throw Error(ErrorCode::kBadFile, "weight '" + tensor.weight + "' is " + stored.description() + ", the plan needs " + what + " (" + dtype_name(tensor.dtype) + ")", "convert the model again");
+  };
+  // Kernels read numbers of up to four bytes where they lie.
+  if (reinterpret_cast<uintptr_t>(stored.data.data()) % 4 != 0) {
+    throw Error(ErrorCode::kBadFile, "the data of weight '" + tensor.weight + "' are not aligned to 4 bytes", "convert the model again; `lutra convert` aligns to 64 bytes");
   }
-  return data;
+  if (element_size(tensor.dtype) == 0) {
+    const size_t bytes = kernels::packed_size(static_cast<kernels::WeightType>(tensor.dtype), tensor.rows, tensor.cols);
+    if (stored.type != store::TensorType::kU8 || stored.data.size() != bytes) needs("U8 [" + std::to_string(bytes) + "]");
+    return stored;
+  }
+  const store::Tensor wanted{{}, stored_type(tensor.dtype), {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, {}, nullptr};
+  if (stored.type != wanted.type || stored.shape != wanted.shape) needs(wanted.description());
+  return stored;
 }
+
+std::span<const std::byte> Binder::weight(uint32_t t) const { return stored_weight(weights_, tensor(t)).data; }
 
 kernels::PackedWeight Binder::packed(uint32_t t) const {
   const Tensor& tensor = this->tensor(t);

@@ -25,6 +25,10 @@ class RopeTable {
   AlignedBuffer table_;
 };
 
+/// The stored form of a weight of the plan, checked: type and shape must be the plan's, and packed types have the bytes that their packing needs.
+/// Throws Error(kNotFound, kBadFile) that names the tensor.
+const store::Tensor& stored_weight(const store::WeightStore& weights, const Tensor& tensor);
+
 class Binder {
  public:
   Binder(Executor& executor, const store::WeightStore& weights, kv::KvCache& cache, ThreadPool& pool, SegmentRunner* segments, const ExecutorOptions& options)
@@ -44,7 +48,7 @@ class Binder {
   template <class T>
   T* data(uint32_t t) const { return reinterpret_cast<T*>(memory(t)); }
 
-  /// Bytes of a weight, checked against dtype and shape of the plan's tensor.
+  /// Bytes of a weight; see stored_weight.
   std::span<const std::byte> weight(uint32_t t) const;
   const float* weight_f32(uint32_t t) const { return reinterpret_cast<const float*>(weight(t).data()); }
   kernels::PackedWeight packed(uint32_t t) const;

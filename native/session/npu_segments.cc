@@ -10,6 +10,7 @@
 #include <set>
 
 #include "hostnpu/hostnpu.h"
+#include "plan/binder.h"
 #include "qnn/context_image.h"
 #include "qnn/stdout_guard.h"
 #include "store/mapped_file.h"
@@ -66,9 +67,9 @@ class SegmentBuilder {
     qnn::TensorDesc d{tensor.name, qnn_dtype(tensor.dtype, tensor.quant != plan::QuantKind::kNone), {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, {}, {}};
     if (tensor.quant == plan::QuantKind::kScaleOffset) d.encoding = qnn::Encoding::scale_offset(tensor.scale, tensor.offset);
     if (tensor.quant == plan::QuantKind::kAxis) {
-      d.encoding = qnn::Encoding::per_axis(tensor.axis, weights_.find(plan_.tensors[tensor.axis_scales].weight).as<float>(store::TensorType::kF32));
+      d.encoding = qnn::Encoding::per_axis(tensor.axis, plan::stored_weight(weights_, plan_.tensors[tensor.axis_scales]).as<float>(store::TensorType::kF32));
     }
-    if (tensor.kind == plan::TensorKind::kWeight) d.data = weights_.find(tensor.weight).data;
+    if (tensor.kind == plan::TensorKind::kWeight) d.data = plan::stored_weight(weights_, tensor).data;
     return d;
   }
 
