@@ -13,6 +13,8 @@ import type { World } from './case.js';
 import { ggufCases } from './gguf.js';
 import { modelCases } from './model-api.js';
 import { planCases } from './plans.js';
+import { qnnGraphCases } from './qnn-graphs.js';
+import { qnnObjectCases } from './qnn-objects.js';
 import { expectNothingLeft, runCase } from './run.js';
 import { sessionCases } from './session-api.js';
 import { specCases } from './spec.js';
@@ -26,6 +28,8 @@ const TABLES = {
   plans: planCases,
   'loadModel, Model, Chat, Tokenizer': modelCases,
   'generate and Session': sessionCases,
+  'qnn: libraries to contexts, binaries': qnnObjectCases,
+  'qnn: graphs': qnnGraphCases,
 };
 
 let root: string;
