@@ -56,6 +56,7 @@ int64_t maximum_i(int64_t a, int64_t b) { return std::max(a, b); }
 float minimum(float a, float b) { return b < a ? b : a; }
 int64_t minimum_i(int64_t a, int64_t b) { return std::min(a, b); }
 float power(float a, float b) { return std::pow(a, b); }
+float leaky(float a, float b) { return a < 0.0f ? a * b : a; }
 float squared_difference(float a, float b) { return (a - b) * (a - b); }
 int64_t squared_difference_i(int64_t a, int64_t b) { return multiply_i(subtract_i(a, b), subtract_i(a, b)); }
 
@@ -177,19 +178,21 @@ constexpr Function kNeuron[] = {
     single<hyperbolic_tangent>("Tanh"),
 };
 
+constexpr Function kOther[] = {
+    {"Select", 3, false, select<float>, select<int64_t>},
+    pair<leaky>("Prelu"),
+};
+
 }  // namespace
 
 std::span<const Function> binary_functions() noexcept { return kBinary; }
 std::span<const Function> unary_functions() noexcept { return kUnary; }
 std::span<const Function> neuron_functions() noexcept { return kNeuron; }
 
-const Function& select_function() noexcept {
-  static constexpr Function kSelect = {"Select", 3, false, select<float>, select<int64_t>};
-  return kSelect;
-}
+std::span<const Function> other_functions() noexcept { return kOther; }
 
 const Function* find_function(std::string_view name) noexcept {
-  for (const std::span<const Function> functions : {binary_functions(), unary_functions(), neuron_functions()}) {
+  for (const std::span<const Function> functions : {binary_functions(), unary_functions(), neuron_functions(), other_functions()}) {
     for (const Function& one : functions) {
       if (name == one.name) return &one;
     }

@@ -34,10 +34,10 @@ std::span<const Function> binary_functions() noexcept;  // ElementWiseBinary
 std::span<const Function> unary_functions() noexcept;   // ElementWiseUnary
 std::span<const Function> neuron_functions() noexcept;  // ElementWiseNeuron
 
-/// y = in[0] is not 0 ? in[1] : in[2].
-const Function& select_function() noexcept;
+/// Those without an `operation`: Select (in[0] is not 0 ? in[1] : in[2]), Prelu (in[0] < 0 ? in[0] · in[1] : in[0]).
+std::span<const Function> other_functions() noexcept;
 
-/// By name among the three lists; NULL when there is none.
+/// By name among the four lists; NULL when there is none.
 const Function* find_function(std::string_view name) noexcept;
 
 }  // namespace lutra::hostnpu

@@ -28,9 +28,17 @@ const OpDefinition* find_op(std::string_view type);
 std::span<const OpDefinition> convert_ops() noexcept;
 std::span<const OpDefinition> linear_ops() noexcept;
 std::span<const OpDefinition> conv_ops() noexcept;
+std::span<const OpDefinition> conv_transpose_ops() noexcept;
+std::span<const OpDefinition> pool_ops() noexcept;
+std::span<const OpDefinition> image_ops() noexcept;
 std::span<const OpDefinition> elementwise_ops() noexcept;
 std::span<const OpDefinition> norm_ops() noexcept;
+std::span<const OpDefinition> softmax_ops() noexcept;
+std::span<const OpDefinition> reduce_ops() noexcept;
+std::span<const OpDefinition> search_ops() noexcept;
+std::span<const OpDefinition> scan_ops() noexcept;
 std::span<const OpDefinition> shape_ops() noexcept;
+std::span<const OpDefinition> pad_ops() noexcept;
 std::span<const OpDefinition> index_ops() noexcept;
 
 }  // namespace lutra::hostnpu

@@ -1,13 +1,10 @@
 // Conv2d and DepthWiseConv2d on NHWC images.
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
-#include "hostnpu/box.h"
-#include "hostnpu/coefficients.h"
-#include "hostnpu/elements.h"
+#include "hostnpu/direct_sums.h"
 #include "hostnpu/op.h"
-#include "hostnpu/product.h"
+#include "hostnpu/window.h"
 
 namespace lutra::hostnpu {
 namespace {
@@ -15,39 +12,11 @@ namespace {
 using kernels::Element;
 using Dims = std::vector<uint32_t>;
 
-/// Sizes of a convolution of x [n, h, w, c] by a filter [fh, fw, c / groups, outputs].
-struct Window {
-  uint32_t images, height, width, channels;
-  uint32_t out_height, out_width, outputs;
-  uint32_t filter_height, filter_width;
-  uint32_t stride_y, stride_x, dilation_y, dilation_x, top, left, groups;
-
-  uint32_t positions() const noexcept { return images * out_height * out_width; }
-};
-
-struct Pair {
-  uint32_t y, x;
-};
-Pair pair_param(const Node& node, std::string_view name, bool required) {
-  if (!required && node.param(name) == nullptr) return {1, 1};
-  const auto words = words_param(node, name, 1);
-  if (words.size() != 2 || words[0] == 0 || words[1] == 0) refuse("parameter '" + std::string(name) + "' is not two positive numbers");
-  return {words[0], words[1]};
-}
-
-/// Positions of a filter along one dimension.
-uint32_t positions(uint32_t length, uint32_t before, uint32_t after, uint32_t filter, uint32_t stride, uint32_t dilation) {
-  const uint64_t padded = uint64_t{length} + before + after, reach = uint64_t{filter - 1} * dilation + 1;
-  if (padded < reach) refuse("the filter is larger than the padded input");
-  return static_cast<uint32_t>((padded - reach) / stride + 1);
-}
-
 Window describe_window(const Node& node, bool depthwise) {
   const TensorInfo &x = node.in(0), &w = node.in(1);
   if (x.dims.size() != 4 || w.dims.size() != 4) refuse("input and filter do not have rank 4");
   const Pair stride = pair_param(node, "stride", true), dilation = pair_param(node, "dilation", false);
-  const auto pad = words_param(node, "pad_amount", 2);
-  if (pad.size() != 4) refuse("pad_amount is not [2, 2]");
+  const Padding pad = padding_param(node);
   Window out{};
   out.images = x.dims[0];
   out.height = x.dims[1];
@@ -60,14 +29,14 @@ Window describe_window(const Node& node, bool depthwise) {
   out.stride_x = stride.x;
   out.dilation_y = dilation.y;
   out.dilation_x = dilation.x;
-  out.top = pad[0];
-  out.left = pad[2];
+  out.top = pad.top;
+  out.left = pad.left;
   const int64_t groups = depthwise ? out.channels : integer_param(node, "group", 1);
   if (groups < 1 || groups > out.channels || out.channels % groups != 0 || out.outputs % groups != 0) refuse("the channels do not divide into " + std::to_string(groups) + " groups");
   out.groups = static_cast<uint32_t>(groups);
   if (w.dims[2] != out.channels / out.groups) refuse("the filter takes " + std::to_string(w.dims[2]) + " channels but a group has " + std::to_string(out.channels / out.groups));
-  out.out_height = positions(out.height, pad[0], pad[1], out.filter_height, stride.y, dilation.y);
-  out.out_width = positions(out.width, pad[2], pad[3], out.filter_width, stride.x, dilation.x);
+  out.out_height = window_places(out.height, pad.top, pad.bottom, out.filter_height, stride.y, dilation.y);
+  out.out_width = window_places(out.width, pad.left, pad.right, out.filter_width, stride.x, dilation.x);
   return out;
 }
 
@@ -172,12 +141,10 @@ void plan_conv2d(const Node& node, Planner& planner) {
 
 // --------------------------------------------------------------------------------------------------------- DepthWiseConv2d
 
-/// Each channel with filters of its own; sums in double, which are exact for codes. An item is a row of output pixels.
+/// Each channel with filters of its own. An item is a row of output pixels.
 class DepthWiseStage final : public Stage {
  public:
-  DepthWiseStage(const Node& node, Planner& planner, const Window& window, std::vector<double> weights, std::vector<double> multiplier, std::vector<double> bias)
-      : window_(window), weights_(std::move(weights)), multiplier_(std::move(multiplier)), bias_(std::move(bias)), type_(computed_element(node.in(0))), ops_(planner.ops()),
-        offset_(node.in(0).affine().offset), y_(node.out().affine()), from_(planner.slot(node.in(0))), to_(planner.slot(node.out())) {}
+  DepthWiseStage(const Window& window, DirectSums sums, Slot from, Slot to) : window_(window), sums_(std::move(sums)), from_(from), to_(to) {}
 
   void run(Memory memory, uint32_t begin, uint32_t end) const override {
     for (uint32_t item = begin; item < end; ++item) {
@@ -202,37 +169,19 @@ class DepthWiseStage final : public Stage {
         add(memory[from_], at, (size_t{fy} * window_.filter_width + fx) * window_.outputs, first, count, sums);
       }
     }
-    store(memory[to_], (size_t{item} * window_.out_width + column) * window_.outputs + first, first, count, sums);
+    sums_.store(memory[to_], (size_t{item} * window_.out_width + column) * window_.outputs + first, first, count, sums);
   }
 
   void add(const std::byte* x, size_t at, size_t filter, uint32_t first, uint32_t count, double* sums) const {
     const uint32_t each = window_.outputs / window_.channels;  // outputs of a channel
     const uint32_t channel = first / each, channels = (first + count - 1) / each - channel + 1;
     alignas(64) float levels[kBlock + 1];
-    ops_.convert({type_, {1.0f, offset_}, x + (at + channel) * element_size(type_)}, {Element::kF32, {}, reinterpret_cast<std::byte*>(levels)}, channels);
-    for (uint32_t o = 0; o < count; ++o) sums[o] += static_cast<double>(levels[(first + o) / each - channel]) * weights_[filter + first + o];
-  }
-
-  void store(std::byte* y, size_t at, uint32_t first, uint32_t count, const double* sums) const {
-    if (!is_quantized(type_)) {
-      alignas(64) float values[kBlock];
-      for (uint32_t o = 0; o < count; ++o) values[o] = static_cast<float>(sums[o] * multiplier_[first + o] + bias_[first + o]);
-      return ops_.convert({Element::kF32, {}, reinterpret_cast<const std::byte*>(values)}, {type_, {}, y + at * element_size(type_)}, count);
-    }
-    const double lo = lowest_code(type_) + y_.offset, hi = highest_code(type_) + y_.offset;
-    for (uint32_t o = 0; o < count; ++o) {
-      const double value = std::clamp((sums[o] + bias_[first + o]) * multiplier_[first + o], lo, hi);
-      const auto code = static_cast<uint32_t>(static_cast<int32_t>(std::nearbyint(value)) - y_.offset);
-      std::memcpy(y + (at + o) * element_size(type_), &code, element_size(type_));
-    }
+    sums_.load(x, at + channel, channels, levels);
+    for (uint32_t o = 0; o < count; ++o) sums[o] += static_cast<double>(levels[(first + o) / each - channel]) * sums_.weights()[filter + first + o];
   }
 
   Window window_;
-  std::vector<double> weights_, multiplier_, bias_;
-  Element type_;
-  const kernels::NpuOpKernels& ops_;
-  int32_t offset_;
-  kernels::Affine y_;
+  DirectSums sums_;
   Slot from_, to_;
 };
 
@@ -260,25 +209,14 @@ void check_depthwise(const Node& node) {
 
 void plan_depthwise(const Node& node, Planner& planner) {
   const Window window = describe_window(node, true);
-  const Product product = describe_channel(node, window);
-  const TensorInfo &x = node.in(0), &w = node.in(1);
-  const Coefficients coefficients(product, x, w, bias_of(node), node.out());
-  const Slot filter = planner.slot(w);  // keeps its raw data
-  (void)filter;
-  std::vector<float> levels(w.elements());
-  const Element type = *element_of(w.dtype);
-  planner.ops().convert({type, {1.0f, w.affine().offset}, w.data->raw().data()}, {Element::kF32, {}, reinterpret_cast<std::byte*>(levels.data())}, levels.size());
-  std::vector<double> multiplier(window.outputs), bias(window.outputs);
-  for (uint32_t o = 0; o < window.outputs; ++o) {
-    multiplier[o] = coefficients.multiplier_of(0, o);
-    bias[o] = coefficients.bias(0, o);
-  }
+  const TensorInfo& x = node.in(0);
+  DirectSums sums(describe_channel(node, window), x, node.in(1), bias_of(node), node.out(), planner);
   StagePlan work;
   work.items = window.images * window.out_height;
   work.grain = 1;
   work.shared = {planner.slot(x)};
   work.writes = {planner.slot(node.out())};
-  work.stage = std::make_unique<DepthWiseStage>(node, planner, window, std::vector<double>(levels.begin(), levels.end()), std::move(multiplier), std::move(bias));
+  work.stage = std::make_unique<DepthWiseStage>(window, std::move(sums), work.shared[0], work.writes[0]);
   planner.add(std::move(work));
 }
 

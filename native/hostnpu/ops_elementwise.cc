@@ -113,6 +113,7 @@ constexpr Row kRows[] = {
     {"ElementWiseMaximum", "Maximum", kAll | kTypeU32, kWithUint},
     {"ElementWiseMinimum", "Minimum", kAll | kTypeU32, kWithUint},
     {"ElementWisePower", "Power", kTypesReal, "two inputs of one type of F32, F16, or of types of U8, S8, U16, S16; shapes that repeat to the output's"},
+    {"Prelu", "Prelu", kTypesReal, "x and slopes of one type of F32, F16, or of types of U8, S8, U16, S16; shapes that repeat to the output's"},
     {"ElementWiseSquaredDifference", "SquaredDifference", kTypesReal, kArithmetic},
     {"ElementWiseEqual", "Equal", kAll, kComparison},
     {"ElementWiseNotEqual", "NotEqual", kAll, kComparison},
@@ -205,7 +206,7 @@ void check(const Node& node) {
   expect_arity(node, function.inputs, function.inputs);
   settings_of(node, function);
   const TypeSet first = type_of(node.in(0));
-  const bool mixes = (row.function == nullptr || node.type == "ElementWisePower") && (first & kTypesQuantized) != 0;
+  const bool mixes = (row.function == nullptr || node.type == "ElementWisePower" || node.type == "Prelu") && (first & kTypesQuantized) != 0;
   for (size_t i = 0; i < function.inputs; ++i) {
     expect_type(node.in(i), row.types);
     const bool alike = node.in(i).dtype == node.in(0).dtype || (mixes && (type_of(node.in(i)) & kTypesQuantized) != 0);
@@ -258,7 +259,7 @@ void plan(const Node& node, Planner& planner) {
   plan_map(node, planner, function, settings_of(node, function));
 }
 
-void plan_select(const Node& node, Planner& planner) { plan_map(node, planner, select_function(), {}); }
+void plan_select(const Node& node, Planner& planner) { plan_map(node, planner, *find_function("Select"), {}); }
 
 constexpr auto kOps = [] {
   std::array<OpDefinition, std::size(kRows) + 1> ops{};

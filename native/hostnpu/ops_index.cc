@@ -1,4 +1,4 @@
-// Data movement by index: Gather, GatherElements, GatherNd, ScatterNd.
+// Data movement by index: Gather, GatherElements, GatherNd, ScatterNd, ScatterElements.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -82,6 +82,12 @@ void plan_gather(const Node& node, Planner& planner) {
   planner.add(std::move(work));
 }
 
+std::vector<int64_t> strides_without(const Dims& dims, size_t axis) {
+  std::vector<int64_t> strides = dense_strides(dims);
+  strides[axis] = 0;
+  return strides;
+}
+
 /// y[.., i, ..] = x[.., indices[.., i, ..], ..]: an item is an element of the indices.
 class ElementGatherStage final : public Stage {
  public:
@@ -104,11 +110,6 @@ class ElementGatherStage final : public Stage {
   }
 
  private:
-  static std::vector<int64_t> strides_without(const Dims& dims, size_t axis) {
-    std::vector<int64_t> strides = dense_strides(dims);
-    strides[axis] = 0;
-    return strides;
-  }
   Box box_;
   size_t size_;
   uint32_t length_;
@@ -250,6 +251,44 @@ void plan_gather_nd(const Node& node, Planner& planner) {
 
 enum class Reduction : int64_t { kNone = 0, kAdd = 1, kMultiply = 2 };
 
+template <class T>
+T reduced(Reduction reduction, T old, T added) {
+  return reduction == Reduction::kAdd ? old + added : reduction == Reduction::kMultiply ? old * added : added;
+}
+
+Reduction reduction_of(const Node& node) {
+  const int64_t reduction = integer_param(node, "reduction", 0);
+  if (reduction < 0 || reduction > 2) refuse("there is no reduction " + std::to_string(reduction));
+  return static_cast<Reduction>(reduction);
+}
+
+/// Both put elements of an input into a copy of the first one.
+void check_scattered(const Node& node) {
+  expect_arity(node, 3, 3);
+  const TypeSet values = kTypesReal | kTypesIndex | kTypeBool | kTypePlainU8 | kTypePlainI8;
+  for (const TensorInfo* tensor : {&node.in(0), &node.in(2), &node.out()}) {
+    expect_type(*tensor, values);
+    if (tensor->dtype != node.out().dtype) refuse("'" + tensor->name + "' and the output have different types");
+  }
+  check_indices(node.in(1));
+  expect_dims(node.out(), node.in(0).dims);
+  reduction_of(node);
+}
+
+/// Copies the first input to the output and adds what scatters into it: `make` gets the slots of indices, updates and output.
+template <class Make>
+void plan_scattered(const Node& node, Planner& planner, const Make& make) {
+  const Dims& dims = node.out().dims;
+  plan_move(planner, node.in(0), node.out(), {dims, dense_strides(dims), dense_strides(dims), 0, 0});
+  StagePlan work;
+  work.items = 1;
+  work.grain = 1;
+  work.shared = {planner.slot(node.in(1)), planner.slot(node.in(2)), planner.slot(node.out())};
+  work.writes = {planner.slot(node.out())};
+  work.stage = make();
+  planner.add(std::move(work));
+}
+
 /// Puts runs of the updates into y, one after the other, because two of them may meet. An index out of range puts nothing.
 class ScatterStage final : public Stage {
  public:
@@ -281,7 +320,7 @@ class ScatterStage final : public Stage {
       const size_t n = std::min(kBlock, tuples_.run - done);
       y_.load(memory[to_], static_cast<int64_t>(at + done), 1, n, old);
       updates_.load(memory[updates_slot_], static_cast<int64_t>(from + done), 1, n, added);
-      for (size_t k = 0; k < n; ++k) old[k] = reduction_ == Reduction::kAdd ? old[k] + added[k] : reduction_ == Reduction::kMultiply ? old[k] * added[k] : added[k];
+      for (size_t k = 0; k < n; ++k) old[k] = reduced(reduction_, old[k], added[k]);
       y_.store(memory[to_], static_cast<int64_t>(at + done), n, old);
     }
   }
@@ -295,29 +334,71 @@ class ScatterStage final : public Stage {
 
 void check_scatter_nd(const Node& node) {
   expect_params(node, {"reduction"});
-  expect_arity(node, 3, 3);
-  const TypeSet values = kTypesReal | kTypesIndex | kTypeBool | kTypePlainU8 | kTypePlainI8;
-  for (const TensorInfo* tensor : {&node.in(0), &node.in(2), &node.out()}) {
-    expect_type(*tensor, values);
-    if (tensor->dtype != node.out().dtype) refuse("'" + tensor->name + "' and the output have different types");
-  }
-  check_indices(node.in(1));
-  expect_dims(node.out(), node.in(0).dims);
+  check_scattered(node);
   expect_dims(node.in(2), named_dims(node.in(0), node.in(1), describe_tuples(node.in(0), node.in(1), 0)));
-  const int64_t reduction = integer_param(node, "reduction", 0);
-  if (reduction < 0 || reduction > 2) refuse("there is no reduction " + std::to_string(reduction));
 }
 
 void plan_scatter_nd(const Node& node, Planner& planner) {
-  const Dims& dims = node.out().dims;
-  plan_move(planner, node.in(0), node.out(), {dims, dense_strides(dims), dense_strides(dims), 0, 0});
-  StagePlan work;
-  work.items = 1;
-  work.grain = 1;
-  work.shared = {planner.slot(node.in(1)), planner.slot(node.in(2)), planner.slot(node.out())};
-  work.writes = {planner.slot(node.out())};
-  work.stage = std::make_unique<ScatterStage>(node, planner, describe_tuples(node.in(0), node.in(1), 0), static_cast<Reduction>(integer_param(node, "reduction", 0)));
-  planner.add(std::move(work));
+  plan_scattered(node, planner, [&] { return std::make_unique<ScatterStage>(node, planner, describe_tuples(node.in(0), node.in(1), 0), reduction_of(node)); });
+}
+
+/// y[.., indices[.., i, ..], ..] = updates[.., i, ..], one after the other, because two of them may meet. An index out of range puts nothing.
+class ElementScatterStage final : public Stage {
+ public:
+  ElementScatterStage(const Node& node, Planner& planner, size_t axis)
+      : box_(node.in(2).dims, {strides_without(node.out().dims, axis)}, false), y_(node.out(), planner.ops()), updates_(node.in(2), planner.ops()), reduction_(reduction_of(node)),
+        length_(node.out().dims[axis]), stride_(dense_strides(node.out().dims)[axis]), is_signed_(is_signed(node.in(1))), indices_slot_(planner.slot(node.in(1))),
+        updates_slot_(planner.slot(node.in(2))), to_(planner.slot(node.out())) {}
+
+  void run(Memory memory, uint32_t, uint32_t) const override {
+    for (uint32_t row = 0; row < box_.rows(); ++row) {
+      const int64_t start = box_.row(row)[0];
+      for (uint32_t column = 0; column < box_.columns(); ++column) {
+        const size_t i = size_t{row} * box_.columns() + column;
+        const int64_t index = index_at(memory[indices_slot_], i, is_signed_);
+        if (index < 0 || index >= length_) continue;
+        const int64_t at = start + column * box_.step(0) + stride_ * index;
+        if (y_.is_integer()) {
+          put<int64_t>(memory, at, static_cast<int64_t>(i));
+        } else {
+          put<float>(memory, at, static_cast<int64_t>(i));
+        }
+      }
+    }
+  }
+
+ private:
+  template <class T>
+  void put(Memory memory, int64_t at, int64_t from) const {
+    T old{}, added{};
+    y_.load(memory[to_], at, 1, 1, &old);
+    updates_.load(memory[updates_slot_], from, 1, 1, &added);
+    old = reduced(reduction_, old, added);
+    y_.store(memory[to_], at, 1, &old);
+  }
+
+  Box box_;
+  Elements y_, updates_;
+  Reduction reduction_;
+  int64_t length_, stride_;
+  bool is_signed_;
+  Slot indices_slot_, updates_slot_, to_;
+};
+
+void check_scatter_elements(const Node& node) {
+  expect_params(node, {"axis", "reduction"});
+  check_scattered(node);
+  const Dims &dims = node.out().dims, &updates = node.in(2).dims;
+  const size_t axis = axis_param(node, "axis", dims.size(), 0);
+  expect_dims(node.in(1), updates);
+  if (updates.size() != dims.size()) refuse("data and updates have different ranks");
+  for (size_t i = 0; i < dims.size(); ++i) {
+    if (i != axis && updates[i] > dims[i]) refuse("dimension " + std::to_string(i) + " of the updates is longer than that of the data");
+  }
+}
+
+void plan_scatter_elements(const Node& node, Planner& planner) {
+  plan_scattered(node, planner, [&] { return std::make_unique<ElementScatterStage>(node, planner, axis_param(node, "axis", node.out().dims.size(), 0)); });
 }
 
 constexpr OpDefinition kOps[] = {
@@ -326,6 +407,10 @@ constexpr OpDefinition kOps[] = {
     {"GatherNd", "any type of whole bytes, INT32 or UINT32 indices, the same encoding on both sides", check_gather_nd, plan_gather_nd},
     {"ScatterNd", "data, updates and output of one type of F32, F16, U8, S8, U16, S16, INT32, UINT32, BOOL8; INT32 or UINT32 indices; reduction 0 (none), 1 (add), 2 (multiply)", check_scatter_nd,
      plan_scatter_nd},
+    {"ScatterElements",
+     "data, updates and output of one type of F32, F16, U8, S8, U16, S16, INT32, UINT32, BOOL8; INT32 or UINT32 indices of the shape of the updates; one axis; reduction 0 (none), 1 (add), 2 "
+     "(multiply)",
+     check_scatter_elements, plan_scatter_elements},
 };
 
 }  // namespace

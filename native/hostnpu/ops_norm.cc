@@ -1,9 +1,11 @@
-// RmsNorm over the last dimension.
+// RmsNorm and LayerNorm over the last dimensions.
 #include <cmath>
 #include <cstring>
+#include <optional>
+#include <string_view>
 #include <vector>
 
-#include "base/f16.h"
+#include "hostnpu/convert.h"
 #include "hostnpu/op.h"
 
 namespace lutra::hostnpu {
@@ -11,29 +13,38 @@ namespace {
 
 using kernels::Element;
 
-constexpr float kDefaultEpsilon = 1e-6f;
+/// A gain or a bias as F32: values of a constant, or what a stage converts at every execution, or nothing.
+struct Vector {
+  std::vector<float> values;
+  std::optional<Slot> slot;
 
-class RmsNormStage final : public Stage {
+  const float* data(Memory memory) const noexcept {
+    if (slot) return reinterpret_cast<const float*>(memory[*slot]);
+    return values.empty() ? nullptr : values.data();
+  }
+};
+
+class NormStage final : public Stage {
  public:
-  RmsNormStage(const Node& node, Planner& planner, std::vector<float> gain, std::vector<float> bias)
-      : kernel_(planner.ops()), type_(computed_element(node.out())), x_(node.in(0).affine()), y_(node.out().affine()), columns_(node.out().last_dim()),
-        epsilon_(float_param(node, "epsilon", kDefaultEpsilon)), gain_(std::move(gain)), bias_(std::move(bias)), from_(planner.slot(node.in(0))),
-        to_(planner.slot(node.out())) {}
+  using Kernel = decltype(kernels::NpuOpKernels::rms_norm);
+
+  NormStage(const Node& node, Planner& planner, Kernel kernel, uint32_t columns, float epsilon, Vector gain, Vector bias)
+      : kernel_(kernel), type_(computed_element(node.out())), x_(node.in(0).affine()), y_(node.out().affine()), columns_(columns), epsilon_(epsilon), gain_(std::move(gain)),
+        bias_(std::move(bias)), from_(planner.slot(node.in(0))), to_(planner.slot(node.out())) {}
 
   void run(Memory memory, uint32_t begin, uint32_t end) const override {
     const size_t row = columns_ * element_size(type_);
-    for (uint32_t r = begin; r < end; ++r) {
-      kernel_.rms_norm({type_, x_, memory[from_] + r * row}, gain_.data(), bias_.empty() ? nullptr : bias_.data(), epsilon_, {type_, y_, memory[to_] + r * row}, columns_);
-    }
+    const float *gain = gain_.data(memory), *bias = bias_.data(memory);
+    for (uint32_t r = begin; r < end; ++r) kernel_({type_, x_, memory[from_] + r * row}, gain, bias, epsilon_, {type_, y_, memory[to_] + r * row}, columns_);
   }
 
  private:
-  const kernels::NpuOpKernels& kernel_;
+  Kernel kernel_;
   Element type_;
   kernels::Affine x_, y_;
   uint32_t columns_;
   float epsilon_;
-  std::vector<float> gain_, bias_;  // no bias: empty
+  Vector gain_, bias_;
   Slot from_, to_;
 };
 
@@ -54,49 +65,79 @@ std::vector<float> real_values(const TensorInfo& tensor, const kernels::NpuOpKer
   return values;
 }
 
-void check_vector(const TensorInfo& vector, const char* role, uint32_t columns, Element type) {
-  if (!vector.is_static()) refuse(std::string(role) + " '" + vector.name + "' is not constant");
-  if (vector.elements() != columns) refuse(std::string(role) + " '" + vector.name + "' does not have the length of the last dimension");
-  const bool quantized_sum = vector.dtype == abi::DataType::kSfixed32 && is_quantized(type) && std::strcmp(role, "beta") == 0;
-  if (quantized_sum) {
-    if (vector.quantization.kind != Quantization::Kind::kPerTensor) refuse("beta '" + vector.name + "' has no scale of the whole tensor");
+Vector plan_vector(const Node& node, size_t input, Planner& planner, StagePlan& work) {
+  if (!node.has_input(input)) return {};
+  const TensorInfo& tensor = node.in(input);
+  if (tensor.is_static()) return {real_values(tensor, planner.ops()), {}};
+  const Slot floats = planner.scratch(tensor.elements() * 4);
+  plan_convert(planner, planner.slot(tensor), {*element_of(tensor.dtype), tensor.affine()}, floats, {Element::kF32, {}}, tensor.elements());
+  work.shared.push_back(floats);
+  return {{}, floats};
+}
+
+void check_vector(const TensorInfo& vector, std::string_view role, uint32_t columns, Element type) {
+  const std::string name = std::string(role) + " '" + vector.name + "'";
+  if (vector.elements() != columns) refuse(name + " does not have the length of the normed dimensions");
+  if (vector.dtype == abi::DataType::kSfixed32 && is_quantized(type) && role == "beta") {
+    if (!vector.is_static()) refuse(name + " is S32 and not constant");
+    if (vector.quantization.kind != Quantization::Kind::kPerTensor) refuse(name + " has no scale of the whole tensor");
     return;
   }
   const Element element = computed_element(vector);
-  if (is_quantized(type) ? !is_quantized(element) : element != type) refuse(std::string(role) + " '" + vector.name + "' is " + data_type_name(vector.dtype));
+  if (is_quantized(type) ? !is_quantized(element) : element != type) refuse(name + " is " + data_type_name(vector.dtype));
+}
+
+float epsilon_of(const Node& node) { return float_param(node, "epsilon", node.type == "RmsNorm" ? 1e-6f : 1e-3f); }
+
+/// How many elements are normed together: those of the last dimension, or of all but the first in LayerNorm.
+uint32_t columns_of(const Node& node) {
+  const auto& dims = node.in(0).dims;
+  const Param* param = node.param("axes");
+  if (param == nullptr || (param->is_tensor && param->words.empty())) return dims.back();  // a description without data is taken as right
+  const auto axes = words_param(node, "axes", 1);
+  if (axes.size() == 1 && axes[0] == dims.size() - 1) return dims.back();
+  if (node.type == "RmsNorm") refuse("only the last axis is supported");
+  uint32_t columns = 1;
+  for (size_t i = 0; i < axes.size(); ++i) {
+    if (axes.size() + 1 != dims.size() || axes[i] != i + 1) refuse("only the last axis, or all but the first, are supported");
+    columns *= dims[axes[i]];
+  }
+  return columns;
 }
 
 void check(const Node& node) {
   expect_params(node, {"epsilon", "axes"});
-  expect_arity(node, 2, 3);
+  expect_arity(node, node.type == "RmsNorm" ? 2 : 1, 3);
   const TensorInfo& x = node.in(0);
   const Element type = computed_element(x);
-  if (type == Element::kS8) refuse("S8 is not a form of it");
+  if (node.type == "RmsNorm" ? type == Element::kS8 : type == Element::kS16) refuse(std::string(data_type_name(x.dtype)) + " is not a form of it");
   if (computed_element(node.out()) != type) refuse("input and output have different types");
   expect_same_shape(x, node.out());
-  check_vector(node.in(1), "gamma", x.last_dim(), type);
-  if (node.has_input(2)) check_vector(node.in(2), "beta", x.last_dim(), type);
-  const float epsilon = float_param(node, "epsilon", kDefaultEpsilon);
+  const uint32_t columns = columns_of(node);
+  if (node.has_input(1)) check_vector(node.in(1), "gamma", columns, type);
+  if (node.has_input(2)) check_vector(node.in(2), "beta", columns, type);
+  const float epsilon = epsilon_of(node);
   if (!std::isfinite(epsilon) || epsilon < 0.0f) refuse("epsilon is negative or not finite");
-  const Param* axes = node.param("axes");
-  if (axes != nullptr) expect_filled_param(node, "axes", 1, static_cast<uint32_t>(x.dims.size() - 1));
 }
 
 void plan(const Node& node, Planner& planner) {
+  const uint32_t columns = columns_of(node);
   StagePlan work;
-  work.items = rows_of(node.out());
+  work.items = static_cast<uint32_t>(node.out().elements() / columns);
   work.rowwise = true;
-  work.row_bytes = 2 * size_t{node.out().last_dim()} * data_type_size(node.out().dtype);
-  std::vector<float> bias;
-  if (node.has_input(2)) bias = real_values(node.in(2), planner.ops());
-  work.stage = std::make_unique<RmsNormStage>(node, planner, real_values(node.in(1), planner.ops()), std::move(bias));
+  work.row_bytes = 2 * size_t{columns} * data_type_size(node.out().dtype);
+  Vector gain = plan_vector(node, 1, planner, work), bias = plan_vector(node, 2, planner, work);
+  const auto kernel = node.type == "RmsNorm" ? planner.ops().rms_norm : planner.ops().layer_norm;
+  work.stage = std::make_unique<NormStage>(node, planner, kernel, columns, epsilon_of(node), std::move(gain), std::move(bias));
   work.reads = {planner.slot(node.in(0))};
   work.writes = {planner.slot(node.out())};
   planner.add(std::move(work));
 }
 
 constexpr OpDefinition kOps[] = {
-    {"RmsNorm", "F32, F16 with constant gamma and optional beta of the same type; U8, U16 with gamma U8, S8, U16 and beta alike or S32; over the last axis", check, plan},
+    {"RmsNorm", "F32, F16 with gamma and optional beta of the same type; U8, U16, S16 with gamma U8, S8, U16, S16 and beta alike or constant S32; over the last axis", check, plan},
+    {"LayerNorm",
+     "F32, F16 with optional gamma and beta of the same type; U8, S8, U16 with gamma U8, S8, U16, S16 and beta alike or constant S32; over the last axis, or over all but the first", check, plan},
 };
 
 }  // namespace

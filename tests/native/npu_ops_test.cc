@@ -251,11 +251,83 @@ TEST_P(NpuOps, RmsNormOfHugeHalf) {
   EXPECT_NEAR(f16_to_f32(y[0]), scale, scale * 1e-3);
 }
 
+TEST_P(NpuOps, LayerNorm) {
+  for (Element type : kTypes) {
+    for (uint32_t columns : {1u, 5u, 8u, 16u, 31u, 64u, 100u, 576u, 1536u}) {
+      for (bool with_vectors : {false, true}) {
+        SCOPED_TRACE(std::string(type_name(type)) + ", " + std::to_string(columns));
+        const Tensor x = random_tensor(type, columns);
+        std::vector<float> gain(columns), bias(columns);
+        for (uint32_t i = 0; i < columns; ++i) {
+          gain[i] = 0.9f + static_cast<float>(random() % 21) / 100.0f;
+          bias[i] = static_cast<float>(random() % 100) / 400.0f;
+        }
+        Tensor y = output(type, columns, 0);
+        tier().layer_norm(x.in(), with_vectors ? gain.data() : nullptr, with_vectors ? bias.data() : nullptr, 1e-3f, y.out(), columns);
+        expect_guard(y);
+        double sum = 0, squares = 0;
+        for (uint32_t i = 0; i < columns; ++i) sum += x.real(i);
+        const double mean = sum / columns;
+        for (uint32_t i = 0; i < columns; ++i) squares += (x.real(i) - mean) * (x.real(i) - mean);
+        const double scale = 1.0 / std::sqrt(squares / columns + 1e-3);
+        for (uint32_t i = 0; i < columns; ++i) {
+          const double normed = (x.real(i) - mean) * scale * (with_vectors ? gain[i] : 1.0f), want = normed + (with_vectors ? bias[i] : 0.0f);
+          if (type == Element::kF32 || type == Element::kF16) {
+            const double half_ulp = type == Element::kF16 ? std::max(std::abs(want) * 0x1p-11, 0x1p-25) : 0.0;
+            ASSERT_LE(std::abs(y.real(i) - want), 3e-6 + half_ulp) << i;  // x − mean cancels
+          } else {
+            expect_near(y, i, want, 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(NpuOps, Softmax) {
+  for (Element type : kTypes) {
+    for (Element to : {type, Element::kF32}) {
+      for (uint32_t columns : {1u, 5u, 8u, 16u, 31u, 64u, 100u, 577u}) {
+        for (bool logarithm : {false, true}) {
+          SCOPED_TRACE(std::string(type_name(type)) + " to " + type_name(to) + ", " + std::to_string(columns) + (logarithm ? ", logarithm" : ""));
+          const float beta = 0.7f;
+          const Tensor x = random_tensor(type, columns, 1);
+          Tensor y = output(to, columns, 1);
+          tier().softmax(x.in(), beta, logarithm, y.out(), columns);
+          expect_guard(y);
+          double top = -INFINITY, sum = 0;
+          for (uint32_t i = 0; i < columns; ++i) top = std::max(top, beta * x.real(i));
+          for (uint32_t i = 0; i < columns; ++i) sum += std::exp(beta * x.real(i) - top);
+          for (uint32_t i = 0; i < columns; ++i) {
+            const double below = beta * x.real(i) - top, want = logarithm ? below - std::log(sum) : std::exp(below) / sum;
+            expect_near(y, i, want, logarithm && std::abs(want) < 0.1 ? 1e-5 : 2e-6);
+          }
+        }
+      }
+    }
+  }
+}
+
+// A masked position has −∞ or next to it, and its share is nothing.
+TEST_P(NpuOps, SoftmaxOfMaskedRow) {
+  for (const float masked : {-65504.0f, -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> x(21, masked), y(21);
+    x[3] = 1.0f;
+    x[20] = 1.0f;
+    tier().softmax({Element::kF32, {}, reinterpret_cast<const std::byte*>(x.data())}, 1.0f, false, {Element::kF32, {}, reinterpret_cast<std::byte*>(y.data())}, 21);
+    for (size_t i = 0; i < y.size(); ++i) EXPECT_NEAR(y[i], i == 3 || i == 20 ? 0.5f : 0.0f, 1e-6f) << i;
+  }
+}
+
 TEST_P(NpuOps, InPlace) {
   const Tensor x = random_tensor(Element::kF16, 77);
   Tensor y = x, apart = output(Element::kF16, 77, 0);
   tier().binary(BinaryOp::kMultiply, y.in(), x.in(), y.out(), 77);
   tier().binary(BinaryOp::kMultiply, x.in(), x.in(), apart.out(), 77);
+  EXPECT_TRUE(std::equal(y.data.begin(), y.data.end(), apart.data.begin()));
+  y = x;
+  tier().softmax(y.in(), 1.0f, false, y.out(), 77);
+  tier().softmax(x.in(), 1.0f, false, apart.out(), 77);
   EXPECT_TRUE(std::equal(y.data.begin(), y.data.end(), apart.data.begin()));
 }
 

@@ -85,10 +85,11 @@ struct Vector {
 };
 
 #include "kernels/npu_ops/npu_ops_vector.h"
+#include "kernels/npu_ops/npu_ops_rows_vector.h"
 
 }  // namespace
 
-const NpuOpKernels kNpuOpsAvx2 = {"avx2", Isa::kAvx2, convert, unary, binary, rms_norm};
+const NpuOpKernels kNpuOpsAvx2 = {"avx2", Isa::kAvx2, convert, unary, binary, rms_norm, layer_norm, softmax};
 
 }  // namespace lutra::kernels
 #endif

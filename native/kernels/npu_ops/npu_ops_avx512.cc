@@ -74,10 +74,11 @@ struct Vector {
 };
 
 #include "kernels/npu_ops/npu_ops_vector.h"
+#include "kernels/npu_ops/npu_ops_rows_vector.h"
 
 }  // namespace
 
-const NpuOpKernels kNpuOpsAvx512 = {"avx512", Isa::kAvx512, convert, unary, binary, rms_norm};
+const NpuOpKernels kNpuOpsAvx512 = {"avx512", Isa::kAvx512, convert, unary, binary, rms_norm, layer_norm, softmax};
 
 }  // namespace lutra::kernels
 #endif

@@ -94,7 +94,34 @@ void rms_norm(const ConstElements& x, const float* gain, const float* bias, floa
   }
 }
 
-constexpr NpuOpKernels kPortable = {"portable", Isa::kPortable, convert, unary, binary, rms_norm};
+void layer_norm(const ConstElements& x, const float* gain, const float* bias, float epsilon, const Elements& y, uint32_t columns) {
+  double sum = 0, squares = 0;
+  for (uint32_t i = 0; i < columns; ++i) sum += load(x, i);
+  const auto mean = static_cast<float>(sum / columns);
+  for (uint32_t i = 0; i < columns; ++i) {
+    const double value = load(x, i) - mean;
+    squares += value * value;
+  }
+  const auto scale = static_cast<float>(1.0 / std::sqrt(squares / columns + epsilon));
+  for (uint32_t i = 0; i < columns; ++i) {
+    const float normed = (load(x, i) - mean) * scale * (gain == nullptr ? 1.0f : gain[i]);
+    store(y, i, bias == nullptr ? normed : normed + bias[i]);
+  }
+}
+
+void softmax(const ConstElements& x, float beta, bool logarithm, const Elements& y, uint32_t columns) {
+  float top = -INFINITY;
+  for (uint32_t i = 0; i < columns; ++i) top = std::max(top, beta * load(x, i));
+  double sum = 0;
+  for (uint32_t i = 0; i < columns; ++i) sum += std::exp(beta * load(x, i) - top);
+  const auto log_sum = static_cast<float>(std::log(sum)), share = static_cast<float>(1.0 / sum);
+  for (uint32_t i = 0; i < columns; ++i) {
+    const float below = beta * load(x, i) - top;
+    store(y, i, logarithm ? below - log_sum : std::exp(below) * share);
+  }
+}
+
+constexpr NpuOpKernels kPortable = {"portable", Isa::kPortable, convert, unary, binary, rms_norm, layer_norm, softmax};
 
 }  // namespace
 

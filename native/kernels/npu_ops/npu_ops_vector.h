@@ -15,24 +15,29 @@ struct Relu {
   // The operand order makes a NaN pass.
   LUTRA_VECTOR_INLINE static Vector::Value apply(Vector::Value a, Vector::Value) { return Vector::max(Vector::set(0.0f), a); }
 };
+/// e^x for |x| ≤ 87, of values beyond e^±87: 2^n · e^r with |r| ≤ ln 2 / 2, e^r by its Taylor polynomial of degree 7 (relative error below 1e-8).
+LUTRA_VECTOR_INLINE Vector::Value exponential(Vector::Value a) {
+  const Vector::Value one = Vector::set(1.0f);
+  const Vector::Value x = Vector::min(Vector::set(87.0f), Vector::max(Vector::set(-87.0f), a));
+  const Vector::Value n = Vector::round(Vector::mul(x, Vector::set(1.44269504f)));
+  // ln 2 in two parts, the first short enough that n · part is exact.
+  const Vector::Value r = Vector::fnmadd(n, Vector::set(-2.12194440e-4f), Vector::fnmadd(n, Vector::set(0.693359375f), x));
+  Vector::Value p = Vector::set(1.0f / 5040.0f);
+  p = Vector::fmadd(p, r, Vector::set(1.0f / 720.0f));
+  p = Vector::fmadd(p, r, Vector::set(1.0f / 120.0f));
+  p = Vector::fmadd(p, r, Vector::set(1.0f / 24.0f));
+  p = Vector::fmadd(p, r, Vector::set(1.0f / 6.0f));
+  p = Vector::fmadd(p, r, Vector::set(0.5f));
+  p = Vector::fmadd(p, r, one);
+  p = Vector::fmadd(p, r, one);
+  return Vector::scale_by_power(p, n);
+}
+
 struct Sigmoid {
   static constexpr int kInputs = 1;
-  /// 1 / (1 + e^−x): e^−x = 2^n · e^r with |r| ≤ ln 2 / 2, e^r by its Taylor polynomial of degree 7 (relative error below 1e-8).
   LUTRA_VECTOR_INLINE static Vector::Value apply(Vector::Value a, Vector::Value) {
     const Vector::Value one = Vector::set(1.0f);
-    const Vector::Value x = Vector::min(Vector::set(87.0f), Vector::max(Vector::set(-87.0f), Vector::sub(Vector::set(0.0f), a)));
-    const Vector::Value n = Vector::round(Vector::mul(x, Vector::set(1.44269504f)));
-    // ln 2 in two parts, the first short enough that n · part is exact.
-    const Vector::Value r = Vector::fnmadd(n, Vector::set(-2.12194440e-4f), Vector::fnmadd(n, Vector::set(0.693359375f), x));
-    Vector::Value p = Vector::set(1.0f / 5040.0f);
-    p = Vector::fmadd(p, r, Vector::set(1.0f / 720.0f));
-    p = Vector::fmadd(p, r, Vector::set(1.0f / 120.0f));
-    p = Vector::fmadd(p, r, Vector::set(1.0f / 24.0f));
-    p = Vector::fmadd(p, r, Vector::set(1.0f / 6.0f));
-    p = Vector::fmadd(p, r, Vector::set(0.5f));
-    p = Vector::fmadd(p, r, one);
-    p = Vector::fmadd(p, r, one);
-    return Vector::div(one, Vector::add(one, Vector::scale_by_power(p, n)));
+    return Vector::div(one, Vector::add(one, exponential(Vector::sub(Vector::set(0.0f), a))));
   }
 };
 struct Add {
