@@ -14,8 +14,8 @@ namespace lutra::conformance {
 struct Case {
   std::string name;  // letters, digits and underscores
   Bound bound;
-  /// Describes the graph, all of whose outputs the bound holds for.
-  std::function<GraphSpec()> build;
+  /// Describes the graph, all of whose outputs the bound holds for, with data from that seed.
+  std::function<GraphSpec(uint32_t seed)> build;
   /// Data with a few values that are orders of magnitude larger than the rest; see against_reference.
   bool outliers = false;
   /// Why Qualcomm's runtime need not keep the bound; empty when it must. The host NPU must in any case. Never on a form that plans emit, and on less
@@ -27,13 +27,24 @@ struct Case {
   bool only_host = false;
   /// The op itself gives many lowest or highest values.
   bool saturates = false;
+  /// What share of its codes a quantised result spans at least.
+  double span = 0.7;
+
+  /// The graph with the case's own data, which follows from the name: other cases come and go without changing it.
+  GraphSpec graph() const;
 };
 
 // One file a family.
 void add_elementwise_cases(std::vector<Case>& cases);
 void add_shape_cases(std::vector<Case>& cases);
+void add_cast_cases(std::vector<Case>& cases);
 void add_linear_cases(std::vector<Case>& cases);
+void add_norm_cases(std::vector<Case>& cases);
+void add_reduce_cases(std::vector<Case>& cases);
+void add_spatial_cases(std::vector<Case>& cases);
 
+/// What an op reaches that is neither a product nor a table: one step, 1e-6, exact for integers.
+Bound usual_bound(DT dtype);
 /// "128x576"
 std::string shape_name(const Dims& dims);
 

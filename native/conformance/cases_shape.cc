@@ -3,13 +3,14 @@
 #include <cmath>
 
 #include "conformance/cases.h"
+#include "conformance/dtypes.h"
 #include "conformance/reference.h"
 
 namespace lutra::conformance {
 namespace {
 
-constexpr DT kU8 = DT::kUfixed8, kS8 = DT::kSfixed8, kU16 = DT::kUfixed16, kS16 = DT::kSfixed16, kF16 = DT::kFloat16, kF32 = DT::kFloat32, kI32 = DT::kInt32, kU32 = DT::kUint32,
-             kBool = DT::kBool8;
+constexpr const char* kWrongDepth = "pads the last of 4 dimensions of F32 and S8 with anything (runtime 2.51)";
+constexpr const char* kZeroEdge = "pads floats with next to nothing instead of their edge (runtime 2.51)";
 using reference::Index;
 using Words = std::vector<uint32_t>;
 using Params = std::vector<qnn::ParamDesc>;
@@ -37,15 +38,22 @@ class Table {
   /// One case for each type: `build` gets a graph and the input x.
   void add(const std::string& name, const std::vector<DT>& types, const Dims& dims, const std::function<void(GraphSpec&, size_t x)>& build) {
     for (const DT dtype : types) {
-      const auto seed = static_cast<uint32_t>(cases_.size() + 1);
-      cases_.push_back({name + "_" + short_name(dtype) + "_" + shape_name(dims), Bound::kExact, [=] {
+      cases_.push_back({name + "_" + short_name(dtype) + "_" + shape_name(dims), Bound::kExact, [=](uint32_t seed) {
                           GraphSpec g(seed);
                           build(g, data(g, "x", dtype, dims));
                           return g;
                         }});
+      cases_.back().span = 0.5;  // what is taken need not have the extremes
       // F32 tensors pass through F16 there.
       if (dtype == kF32) cases_.back().qualcomm = Bound::kFloat;
     }
+  }
+
+  /// What `add` adds need not hold on Qualcomm's runtime.
+  void add_excepted(const std::string& why, const std::function<void()>& add) {
+    const size_t before = cases_.size();
+    add();
+    for (size_t i = before; i < cases_.size(); ++i) cases_[i].exception = why;
   }
 
  private:
@@ -179,8 +187,7 @@ void add_unpack(Table& table, const std::vector<DT>& types, const Dims& dims, ui
 
 /// Inputs of several ranges come out in one.
 void add_converting_concat(std::vector<Case>& cases, DT dtype, Bound bound) {
-  const auto seed = static_cast<uint32_t>(cases.size() + 1);
-  cases.push_back({"Concat_" + short_name(dtype) + "_of_other_encodings", bound, [=] {
+  cases.push_back({"Concat_" + short_name(dtype) + "_of_other_encodings", bound, [=](uint32_t seed) {
                      GraphSpec g(seed);
                      const Dims dims{1, 4, 8, 16};
                      const Target target{dtype, Fit::kMinMax, 0.001};
@@ -257,6 +264,59 @@ void add_scatter_nd(Table& table, const std::vector<DT>& types, const Dims& dims
   });
 }
 
+/// Distinct places on each line. Reductions only where Qualcomm's runtime has them.
+void add_scatter_elements(Table& table, const std::vector<DT>& types, DT index_type, const Dims& dims, uint32_t axis, uint32_t count, uint32_t reduction) {
+  static constexpr const char* kReductions[] = {"", "_add", "_multiply"};
+  table.add("ScatterElements" + std::string(kReductions[reduction]) + "_by_" + short_name(index_type) + "_axis" + std::to_string(axis), types, dims, [=](GraphSpec& g, size_t x) {
+    Dims update_dims = dims;
+    update_dims[axis] = count;
+    const uint32_t stride = dims[axis] / count;
+    std::vector<double> indices;
+    reference::for_each_index(update_dims, [&](const Index& index) { indices.push_back(static_cast<double>(index[axis] * stride + random_indices(g.random(), 1, stride)[0])); });
+    const size_t i = g.constant("indices", index_type, update_dims, indices);
+    const size_t u = g.input_like(x, "updates", update_dims, values_for(g.random(), g.tensor(x).dtype, element_count(update_dims)));
+    std::vector<double> y = reference::reals(g.tensor(x));
+    const std::vector<double> updates = reference::reals(g.tensor(u));
+    size_t update = 0;
+    reference::for_each_index(update_dims, [&](const Index& index) {
+      size_t at = 0;
+      for (size_t d = 0; d < dims.size(); ++d) at = at * dims[d] + (d == axis ? static_cast<size_t>(indices[update]) : index[d]);
+      const double added = updates[update++];
+      y[at] = reduction == 0 ? added : reduction == 1 ? y[at] + added : y[at] * added;
+    });
+    g.output(g.apply("ScatterElements", {x, i, u}, {qnn::ParamDesc::u32("axis", axis), qnn::ParamDesc::u32("reduction", reduction)}, like(g, x, "y", dims, y)));
+  });
+}
+
+enum class Border : uint32_t { kConstant, kMirrorSymmetric, kMirrorReflect, kEdge };
+
+/// `value` of a constant border; NaN: none is given.
+void add_pad(Table& table, const std::vector<DT>& types, const Dims& dims, const Words& amounts, Border border, double value = NAN) {
+  static constexpr const char* kBorders[] = {"constant", "symmetric", "reflect", "edge"};
+  table.add(std::string("Pad_") + kBorders[static_cast<size_t>(border)] + (std::isnan(value) ? "" : "_value") + "_" + shape_name(amounts), types, dims, [=](GraphSpec& g, size_t x) {
+    Dims to = dims;
+    for (size_t d = 0; d < to.size(); ++d) to[d] += amounts[2 * d] + amounts[2 * d + 1];
+    const std::vector<double> values = reference::reals(g.tensor(x));
+    std::vector<double> y;
+    reference::for_each_index(to, [&](const Index& index) {
+      Index from;
+      bool outside = false;
+      for (size_t d = 0; d < dims.size(); ++d) {
+        const auto length = static_cast<int64_t>(dims[d]);
+        int64_t at = static_cast<int64_t>(index[d]) - amounts[2 * d];
+        outside = outside || at < 0 || at >= length;
+        const int64_t past = border == Border::kMirrorReflect ? 2 * length - 2 - at : 2 * length - 1 - at, before = border == Border::kMirrorReflect ? -at : -1 - at;
+        at = border == Border::kEdge ? std::clamp<int64_t>(at, 0, length - 1) : at < 0 ? before : at >= length ? past : at;
+        from.push_back(static_cast<size_t>(std::clamp<int64_t>(at, 0, length - 1)));
+      }
+      y.push_back(outside && border == Border::kConstant ? (std::isnan(value) ? 0.0 : value) : reference::at(values, dims, from));
+    });
+    Params params = {qnn::ParamDesc::u32("scheme", static_cast<uint32_t>(border)), qnn::ParamDesc::tensor("pad_amount", {static_cast<uint32_t>(dims.size()), 2}, amounts)};
+    if (!std::isnan(value)) params.push_back(qnn::ParamDesc::f32("pad_constant_value", static_cast<float>(value)));
+    g.output(g.apply("Pad", {x}, params, like(g, x, "y", to, y)));
+  });
+}
+
 void add_same_elements(Table& table, const std::string& op, const std::vector<DT>& types, const Dims& dims, const Dims& to, const Params& params) {
   table.add(op, types, dims, [=](GraphSpec& g, size_t x) { g.output(g.apply(op, {x}, params, like(g, x, "y", to, reference::reals(g.tensor(x))))); });
 }
@@ -292,6 +352,18 @@ void add_shape_cases(std::vector<Case>& cases) {
   add_gather_nd(table, {kF16, kU8}, {6, 8, 16}, 3, 1);
   add_scatter_nd(table, {kF16, kF32, kU8, kS8, kU16, kS16, kI32}, {8, 4, 16}, {5, 0, 2}, false);
   add_scatter_nd(table, few, {8, 4, 16}, {1, 6}, true);
+  add_scatter_elements(table, {kF16, kF32, kU8, kU16, kI32}, kI32, {1, 4, 8, 16}, 3, 5, 0);
+  add_scatter_elements(table, {kF16, kU8}, kU32, {6, 8, 15}, 1, 4, 0);
+  add_scatter_elements(table, {kU16, kI32}, kI32, {1, 4, 8, 16}, 3, 5, 1);
+  add_scatter_elements(table, {kI32}, kI32, {7, 12}, 1, 4, 2);
+  add_pad(table, {kF16, kU8, kU16}, {1, 4, 8, 16}, {0, 0, 1, 2, 2, 0, 0, 3}, Border::kConstant);
+  add_pad(table, {kF16, kU8, kU16}, {1, 4, 8, 16}, {0, 0, 1, 2, 2, 0, 0, 3}, Border::kConstant, 0.5);
+  add_pad(table, {kF32, kS8}, {1, 4, 8, 16}, {0, 0, 1, 2, 2, 0, 0, 0}, Border::kConstant, 0.5);
+  table.add_excepted(kWrongDepth, [&] { add_pad(table, {kF32, kS8}, {1, 4, 8, 16}, {0, 0, 1, 2, 2, 0, 0, 3}, Border::kConstant, 0.5); });
+  add_pad(table, {kF16, kF32, kU8, kS8, kU16, kS16}, {1, 4, 8, 16}, {0, 0, 1, 2, 2, 0, 4, 3}, Border::kMirrorSymmetric);
+  add_pad(table, {kF16, kU8}, {7, 33}, {6, 0, 1, 32}, Border::kMirrorReflect);
+  add_pad(table, {kU8, kS8, kU16}, {3, 5, 9}, {0, 2, 7, 1, 0, 4}, Border::kEdge);
+  table.add_excepted(kZeroEdge, [&] { add_pad(table, {kF16}, {3, 5, 9}, {0, 2, 7, 1, 0, 4}, Border::kEdge); });
   add_same_elements(table, "ExpandDims", {kF16, kF32, kU8, kS8, kU16}, {4, 8, 16}, {4, 1, 8, 16}, {qnn::ParamDesc::u32("axis", 1)});
   add_same_elements(table, "ExpandDims", {kU8}, {8, 16}, {1, 8, 16, 1}, {qnn::ParamDesc::tensor("axes", {2}, {0, 3})});
   add_same_elements(table, "Squeeze", {kF16, kF32, kU8, kS8, kU16}, {4, 1, 8, 16}, {4, 8, 16}, {qnn::ParamDesc::tensor("axes", {1}, {1})});

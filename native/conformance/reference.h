@@ -50,6 +50,28 @@ struct Convolution {
 /// x [n, h, w, c] by w [h, w, c / groups, outputs], zeros around the image.
 std::vector<double> convolution(const Tensor& x, const Tensor& w, const Tensor* bias, const Convolution& sizes, const Dims& dims);
 
+/// x [n, h, w, c] by w [h, w, c, outputs / groups], each element of x adding its multiples of the filter, `top` rows and `left` columns cut off.
+std::vector<double> transposed_convolution(const Tensor& x, const Tensor& w, const Tensor* bias, const Convolution& sizes, const Dims& dims);
+
+struct Pool {
+  uint32_t height, width, stride_y, stride_x, top, bottom, left, right;
+};
+/// One number for each window of each channel: `one` gets the elements in the window, and how many places it has in the padded image.
+std::vector<double> pool(const Tensor& x, const Pool& sizes, const Dims& dims, const std::function<double(std::span<const double> inside, size_t places)>& one);
+
+/// Where place `i` of `to` lies among `from` places: corners on corners, pixels as points, or pixels as areas.
+enum class Centers { kAligned, kCorner, kHalf };
+double resized_place(Centers centers, uint32_t from, uint32_t to, uint32_t i);
+/// x [n, h, w, c] resized to `dims` by mixing the four nearest pixels.
+std::vector<double> bilinear(const Tensor& x, const Dims& dims, Centers centers);
+
+/// One number for each group of elements that differ only in `axes`, in the order of the other dimensions.
+std::vector<double> fold(const Tensor& x, std::span<const uint32_t> axes, const std::function<double(std::span<const double>)>& one);
+/// As many numbers as a group has elements, at their places.
+std::vector<double> map_groups(const Tensor& x, std::span<const uint32_t> axes, const std::function<std::vector<double>(std::vector<double>)>& all);
+/// The shape of one number for each group.
+Dims folded_dims(const Dims& dims, std::span<const uint32_t> axes, bool keep_dims);
+
 /// The reals that `x` stores.
 std::vector<double> reals(const Tensor& x);
 

@@ -95,4 +95,26 @@ std::vector<double> convolution(const Tensor& x, const Tensor& w, const Tensor* 
   return y;
 }
 
+std::vector<double> transposed_convolution(const Tensor& x, const Tensor& w, const Tensor* bias, const Convolution& sizes, const Dims& dims) {
+  const std::vector<double> a = levels(x), b = levels(w);
+  const size_t per_group = x.dims[3] / sizes.groups, outputs = w.dims[3];
+  std::vector<double> sums(element_count(dims), 0);
+  for_each_index(x.dims, [&](const Index& from) {
+    const size_t group = from[3] / per_group;
+    for_each_index({w.dims[0], w.dims[1], 1, w.dims[3]}, [&](const Index& filter) {
+      const int64_t line = static_cast<int64_t>(from[1] * sizes.stride_y + filter[0]) - sizes.top, column = static_cast<int64_t>(from[2] * sizes.stride_x + filter[1]) - sizes.left;
+      if (line < 0 || line >= dims[1] || column < 0 || column >= dims[2]) return;
+      const size_t pixel = (from[0] * dims[1] + static_cast<size_t>(line)) * dims[2] + static_cast<size_t>(column);
+      sums[pixel * dims[3] + group * outputs + filter[3]] += reference::at(a, x.dims, from) * reference::at(b, w.dims, {filter[0], filter[1], from[3], filter[3]});
+    });
+  });
+  const WeightScale scale(w);
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const size_t output = i % dims[3];
+    const double step = tensor_scale(x) * scale.of_output(output % outputs);
+    sums[i] = sums[i] * step + bias_of(bias, output, step);
+  }
+  return sums;
+}
+
 }  // namespace lutra::conformance::reference

@@ -40,12 +40,22 @@ size_t GraphSpec::input_like(size_t model, const std::string& name, Dims dims, s
   return add({name, Role::kInput, tensors_[model].dtype, std::move(dims), tensors_[model].encoding, {values.begin(), values.end()}, {}});
 }
 
+size_t GraphSpec::coded_input(const std::string& name, DT dtype, Dims dims, qnn::Encoding encoding, std::span<const double> codes) {
+  return add_codes({name, Role::kInput, dtype, std::move(dims), std::move(encoding), {codes.begin(), codes.end()}, {}});
+}
+
 size_t GraphSpec::constant(const std::string& name, DT dtype, Dims dims, std::span<const double> values) {
   return add({name, Role::kConstant, dtype, std::move(dims), {}, {values.begin(), values.end()}, {}});
 }
 
 size_t GraphSpec::constant(const std::string& name, Target target, Dims dims, std::span<const double> values) {
   return add({name, Role::kConstant, target.dtype, std::move(dims), calibrate(target.dtype, target.fit, values, target.clipped), {values.begin(), values.end()}, {}});
+}
+
+size_t GraphSpec::scaled_constant(const std::string& name, DT dtype, Dims dims, qnn::Encoding encoding, std::span<const double> values) {
+  std::vector<double> codes;
+  for (const double v : values) codes.push_back(std::nearbyint(v / double{encoding.scale}) - encoding.offset);
+  return add_codes({name, Role::kConstant, dtype, std::move(dims), std::move(encoding), std::move(codes), {}});
 }
 
 namespace {

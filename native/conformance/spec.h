@@ -54,10 +54,14 @@ class GraphSpec {
   size_t input(const std::string& name, Target target, Dims dims, std::span<const double> values);
   /// The same with the type and encoding of `model`.
   size_t input_like(size_t model, const std::string& name, Dims dims, std::span<const double> values);
+  /// The same of codes that are given as they are stored.
+  size_t coded_input(const std::string& name, DT dtype, Dims dims, qnn::Encoding encoding, std::span<const double> codes);
   /// The same as a constant of the graph.
   size_t constant(const std::string& name, DT dtype, Dims dims, std::span<const double> values);
   /// The same of a quantised type.
   size_t constant(const std::string& name, Target target, Dims dims, std::span<const double> values);
+  /// The same with a given encoding, also S32.
+  size_t scaled_constant(const std::string& name, DT dtype, Dims dims, qnn::Encoding encoding, std::span<const double> values);
   /// S8 weight of `bits` significant bits with one scale per index of `axis`.
   size_t axis_constant(const std::string& name, Dims dims, size_t axis, std::span<const double> values, uint32_t bits);
   /// 4-bit weight with one scale per index of `axis` and one of 4 bits per block of the inputs, of which there are `blocks`.

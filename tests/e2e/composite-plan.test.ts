@@ -163,11 +163,7 @@ describe.each(Object.keys(LIBRARIES))('composite ops in a plan on %s', (library)
     expect(nmse(found, expected)).toBeLessThan(1e-4);
   });
 
-  it('attention in F16', async (context) => {
-    const { operations } = loadAddon().qnnInfo(npu);
-    const missing = ['MatMul', 'Softmax', 'ElementWiseMinimum', 'Split', 'Concat'].find((op) => !operations.includes(op));
-    // The host NPU grows; Qualcomm's runtime has everything.
-    if (library === 'host' && missing !== undefined) context.skip(`no ${missing}`);
+  it('attention in F16', async () => {
     const { found, expected } = await run(selfAttention, `attention-${library}`, npu);
     expect(nmse(found, expected)).toBeLessThan(1e-6);
   });

@@ -8,7 +8,6 @@ export type LibraryName = 'host' | 'qualcomm';
 
 /** A library with a device. */
 export class Runner {
-  readonly operations: ReadonlySet<string>;
   private readonly context: qnn.Context;
   private count = 0;
 
@@ -16,7 +15,6 @@ export class Runner {
     const library = name === 'host' ? qnn.Library.open('host') : qnn.Library.open(qnnLibrary);
     const backend = library.createBackend();
     const device = name === 'host' ? backend.createDevice() : backend.createDevice({ soc: SOC });
-    this.operations = new Set(backend.operations);
     this.context = device.createContext();
   }
 
