@@ -4,12 +4,16 @@
  */
 import { constants } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
+import { inspect } from 'node:util';
 import { LutraError } from '../graph/errors.js';
 
 /** Larger than any JSON file of a model. */
 export const MAX_JSON_BYTES = 256 * 2 ** 20;
 /** Larger than any text for calibration or evaluation; a string may not be much longer. */
 export const MAX_TEXT_BYTES = 256 * 2 ** 20;
+
+/** Of a path; no system that lutra runs on takes a longer one. */
+const MAX_PATH = 4096;
 
 /** How the errors of a file read. */
 export interface Wanted {
@@ -32,8 +36,8 @@ export function fileError(path: string, error: unknown, { remedy, missing = 'LUT
 
 /** Throws LUTRA_INVALID_ARGUMENT for what no system takes as a path. `what`: what it is the path of. */
 export function checkPath(path: unknown, what: string): asserts path is string {
-  if (typeof path === 'string' && path.length > 0 && !path.includes('\0')) return;
-  const shown = typeof path === 'string' ? JSON.stringify(path) : String(path);
+  if (typeof path === 'string' && path.length > 0 && path.length <= MAX_PATH && !path.includes('\0')) return;
+  const shown = inspect(path, { depth: 0, maxStringLength: 60, breakLength: Number.POSITIVE_INFINITY });
   throw new LutraError('LUTRA_INVALID_ARGUMENT', `${shown} is not the path of ${what}.`);
 }
 

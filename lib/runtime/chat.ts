@@ -1,6 +1,7 @@
 /** A conversation: keeps the messages, and computes only what the KV cache does not hold yet. */
 import { LutraError } from '../graph/errors.js';
 import { type GenerateOptions, Generation } from './generate.js';
+import { show } from './options.js';
 import type { Session } from './session.js';
 import type { TokenEvent } from './stop-filter.js';
 import type { ChatMessage } from './tokenizer.js';
@@ -29,7 +30,8 @@ export class Chat {
 
   /** Says something; the answer streams. Question and delivered answer join {@link messages} when it ends, also when it was aborted. */
   send(content: string, options: GenerateOptions = {}): Generation {
-    if (typeof content !== 'string' || content.length === 0) throw new LutraError('LUTRA_INVALID_ARGUMENT', 'A message needs content.');
+    if (typeof content !== 'string' || content.length === 0)
+      throw new LutraError('LUTRA_INVALID_ARGUMENT', `The content of a message is ${show(content)}, not a text.`);
     const messages: ChatMessage[] = [...this.#messages, { role: 'user', content }];
     let inner: Generation | undefined;
     const remember = (answer: string) => {

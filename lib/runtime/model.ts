@@ -2,6 +2,7 @@
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { checkPath } from '../files/read.js';
 import { eagerGraph, encodePlan, type Graph, LutraError } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
 import { buildPlan, type PlanMode } from '../models/index.js';
@@ -12,7 +13,7 @@ import { type NpuChoice, resolveNpu } from '../qnn/discover.js';
 import { Chat } from './chat.js';
 import { checkGenerateOptions, type GenerateOptions, Generation } from './generate.js';
 import { type ModelDirectory, openModelDirectory } from './model-dir.js';
-import { boolean, type Check, callable, checkOptions, integer } from './options.js';
+import { boolean, type Check, callable, checkOptions, integer, text } from './options.js';
 import { type Prompt, Session } from './session.js';
 import type { TokenEvent } from './stop-filter.js';
 import { Tokenizer } from './tokenizer.js';
@@ -50,15 +51,20 @@ const DAY_MS = 86_400_000;
 /** A phone's NPU answers within a second; the emulator on other machines takes up to a minute for one graph of a large model. */
 const DEFAULT_NPU_TIMEOUT_MS = process.arch === 'arm64' ? 30_000 : 300_000;
 
+/** Of the addon. */
+const MAX_THREADS = 256;
+
 const anything: Check = () => undefined;
 
 const loadChecks: Record<keyof LoadOptions, Check> = {
   npu: anything, // resolveNpu says more
   reference: boolean,
-  threads: integer(1, 1024),
+  threads: integer(1, MAX_THREADS),
   contextSize: integer(1),
   cache: (value) =>
-    typeof value === 'boolean' || (typeof value === 'string' && value.length > 0) ? undefined : 'a directory, true or false',
+    typeof value === 'boolean' || (typeof value === 'string' && value.length > 0 && !value.includes('\0'))
+      ? undefined
+      : 'a directory, true or false',
   npuTimeoutMs: integer(1, DAY_MS),
   profile: boolean,
   onLog: callable,
@@ -142,6 +148,7 @@ export class Model {
 
   /** A conversation with history. */
   async createChat(options: { system?: string } = {}): Promise<Chat> {
+    checkOptions('createChat', options, { system: text });
     return new Chat(await this.createSession(), options.system);
   }
 
@@ -237,9 +244,7 @@ export class Model {
  */
 export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
   checkOptions('loadModel', options, loadChecks);
-  if (typeof directory !== 'string' || directory.length === 0) {
-    throw new LutraError('LUTRA_INVALID_ARGUMENT', 'loadModel needs the path of a model directory.');
-  }
+  checkPath(directory, 'a model directory');
   const opened = await openModelDirectory(directory);
   const { spec } = opened;
   const npu: NativeNpu = options.reference

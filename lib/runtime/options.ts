@@ -43,7 +43,7 @@ export const integer =
   (value) =>
     Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max
       ? undefined
-      : max === Number.MAX_SAFE_INTEGER
+      : max === Number.MAX_SAFE_INTEGER && !((value as number) > max)
         ? `an integer of at least ${min}`
         : `an integer from ${min} to ${max}`;
 
@@ -58,6 +58,8 @@ export const number =
 
 export const boolean: Check = (value) => (typeof value === 'boolean' ? undefined : 'true or false');
 
+export const text: Check = (value) => (typeof value === 'string' ? undefined : 'a text');
+
 export const callable: Check = (value) => (typeof value === 'function' ? undefined : 'a function');
 
 export const strings: Check = (value) =>
@@ -65,9 +67,21 @@ export const strings: Check = (value) =>
 
 export const abortSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
 
-/** Throws LUTRA_INVALID_ARGUMENT unless every key of `options` is in `checks` and its value passes; `undefined` always passes. */
-export function checkOptions(where: string, options: object, checks: Record<string, Check>): void {
+export const oneOf =
+  (...values: string[]): Check =>
+  (value) =>
+    values.includes(value as string) ? undefined : values.map((one) => `'${one}'`).join(' or ');
+
+/** Throws LUTRA_INVALID_ARGUMENT unless `options` is an object every key of which is in `checks`, with a value that passes; `undefined` always passes. */
+export function checkOptions(where: string, options: unknown, checks: Record<string, Check>): void {
   const known = Object.keys(checks);
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      `The options of ${where} are ${show(options)}, not an object.`,
+      `Known options: ${known.join(', ')}.`,
+    );
+  }
   for (const [key, value] of Object.entries(options)) {
     const check = checks[key];
     if (!Object.hasOwn(checks, key) || !check) {
@@ -86,6 +100,7 @@ export function checkOptions(where: string, options: object, checks: Record<stri
 /** A value as it may stand in a sentence. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 60 ? `${value.slice(0, 57)}…` : value}'`;
+  if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'object' && value !== null) return Array.isArray(value) ? 'a list' : 'an object';
   return String(value);

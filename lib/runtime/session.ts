@@ -12,7 +12,7 @@ import {
   phase,
   TokenQueue,
 } from './generate.js';
-import { show } from './options.js';
+import { abortSignal, type Check, checkOptions, oneOf, show } from './options.js';
 import { type Placement, placementOf } from './placement.js';
 import { StopFilter, type TokenEvent } from './stop-filter.js';
 import type { ChatMessage, Tokenizer } from './tokenizer.js';
@@ -37,9 +37,23 @@ export interface PrefillOptions {
   signal?: AbortSignal;
 }
 
+const prefillChecks: Record<keyof PrefillOptions, Check> = { logits: oneOf('last', 'all', 'none'), signal: abortSignal };
+
 /** A model's chat messages, rather than token ids. */
 function isMessages(prompt: Prompt): prompt is readonly ChatMessage[] {
   return Array.isArray(prompt) && prompt.length > 0 && typeof prompt[0] === 'object';
+}
+
+/** The ids of a prompt that is neither text nor messages. Throws LUTRA_INVALID_ARGUMENT. */
+function tokenIds(prompt: unknown, vocab: number): number[] {
+  if (!Array.isArray(prompt) && !ArrayBuffer.isView(prompt))
+    throw new LutraError('LUTRA_INVALID_ARGUMENT', `The prompt is ${show(prompt)}, not a text, token ids or messages.`);
+  const list = prompt as ArrayLike<number>;
+  const ids = list.length === 0 ? [] : Array.from(list); // a detached array is empty and cannot be iterated
+  const wrong = ids.findIndex((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
+  if (wrong >= 0)
+    throw new LutraError('LUTRA_INVALID_ARGUMENT', `${show(ids[wrong])} is not a token id; this model has ids 0 to ${vocab - 1}.`);
+  return ids;
 }
 
 export class Session {
@@ -71,16 +85,18 @@ export class Session {
 
   /** Facts about the engine: backend, segments, load times, memory. */
   info(): EngineInfo {
+    this.#checkAlive();
     return this.#engine.info();
   }
 
   /** Where each part of a prompt and of a token runs. */
   placement(): Placement {
-    return placementOf(this.#engine.info());
+    return placementOf(this.info());
   }
 
   /** Times of the last call. */
   timings(): EngineTimings {
+    this.#checkAlive();
     return this.#engine.timings();
   }
 
@@ -102,12 +118,7 @@ export class Session {
       return addBos && bos !== null && this.tokens.length === 0 && ids[0] !== bos ? [bos, ...ids] : [...ids];
     }
     if (isMessages(prompt)) return [...tokenizer.encode(tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true }))];
-    const ids = Array.from(prompt as ArrayLike<number>);
-    const vocab = spec.arch.vocab;
-    const wrong = ids.find((id) => !Number.isInteger(id) || id < 0 || id >= vocab);
-    if (wrong !== undefined)
-      throw new LutraError('LUTRA_INVALID_ARGUMENT', `${show(wrong)} is not a token id; this model has ids 0 to ${vocab - 1}.`);
-    return ids;
+    return tokenIds(prompt, spec.arch.vocab);
   }
 
   /**
@@ -115,12 +126,13 @@ export class Session {
    * a token left over from a generation comes first), or none.
    */
   async prefill(tokens: readonly number[] | Uint32Array, options: PrefillOptions = {}): Promise<Float32Array> {
-    return this.#exclusive(() => this.#prefill(this.encode(tokens), options));
+    checkOptions('prefill', options, prefillChecks);
+    return this.#exclusive(() => this.#prefill(tokenIds(tokens, this.#context.spec.arch.vocab), options));
   }
 
   /** One token on the decode path; resolves to the logits of the next. */
   async step(token: number): Promise<Float32Array> {
-    return this.#exclusive(() => this.#prefill(this.encode([token]), {}, 'cpu'));
+    return this.#exclusive(() => this.#prefill(tokenIds([token], this.#context.spec.arch.vocab), {}, 'cpu'));
   }
 
   /** Continues the conversation with a prompt. Nothing runs before the result is iterated. */
@@ -156,8 +168,12 @@ export class Session {
     this.#onDispose(this);
   }
 
-  #checkIdle(): void {
+  #checkAlive(): void {
     if (this.#disposed) throw new LutraError('LUTRA_DISPOSED', 'The session was disposed of.', 'Create a new session.');
+  }
+
+  #checkIdle(): void {
+    this.#checkAlive();
     if (this.#busy)
       throw new LutraError('LUTRA_BUSY', 'The session is working on another call.', 'Await that call, or create a second session.');
   }

@@ -8,7 +8,7 @@ import { sha256 } from '../files/digest.js';
 import { isObject, jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
 import type { ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
-import { show } from './options.js';
+import { boolean, checkOptions, show } from './options.js';
 
 /** One message of a conversation. Roles are what the model's template knows: system, user, assistant … */
 export interface ChatMessage {
@@ -147,6 +147,8 @@ export class Tokenizer {
 
   /** Ids of a text, without a BOS token: whether a model wants one is in lutra.json. */
   encode(text: string, options: EncodeOptions = {}): number[] {
+    if (typeof text !== 'string') throw new LutraError('LUTRA_INVALID_ARGUMENT', `The text to encode is ${show(text)}.`);
+    checkOptions('encode', options, { special: boolean });
     if (text.length === 0) return [];
     const { special = true } = options;
     if (!special) this.#plain ??= this.#makePlain();
@@ -161,11 +163,14 @@ export class Tokenizer {
 
   /** The bytes that a token stands for; none for special and unknown tokens. */
   bytesOf(token: number): Uint8Array {
+    if (!Number.isInteger(token) || token < 0) throw new LutraError('LUTRA_INVALID_ARGUMENT', `${show(token)} is not a token id.`);
     return (this.#special.has(token) ? undefined : this.#bytes[token]) ?? new Uint8Array();
   }
 
   /** Text of a run of ids; special tokens become nothing, bytes that are no UTF-8 become U+FFFD. */
   decode(tokens: Iterable<number>): string {
+    if (typeof (tokens as Partial<Iterable<number>> | null | undefined)?.[Symbol.iterator] !== 'function')
+      throw new LutraError('LUTRA_INVALID_ARGUMENT', `The tokens to decode are ${show(tokens)}, not a list.`);
     return Buffer.concat(Array.from(tokens, (token) => this.bytesOf(token))).toString('utf8');
   }
 
@@ -194,6 +199,8 @@ export class Tokenizer {
 
   /** The prompt that the model's template makes of a conversation. Errors: LUTRA_UNSUPPORTED (no template), LUTRA_INVALID_ARGUMENT (refused by it). */
   applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): string {
+    checkMessages(messages);
+    checkOptions('applyChatTemplate', options, { addGenerationPrompt: boolean });
     const source = this.#config.chat_template;
     if (typeof source !== 'string') throw new LutraError('LUTRA_UNSUPPORTED', 'The model has no chat template', 'Give it a plain prompt.');
     try {
@@ -212,6 +219,25 @@ export class Tokenizer {
         'Check roles and their order.',
         { cause: error },
       );
+    }
+  }
+}
+
+function checkMessages(messages: unknown): void {
+  if (!Array.isArray(messages) || messages.length === 0)
+    throw new LutraError(
+      'LUTRA_INVALID_ARGUMENT',
+      `The messages are ${Array.isArray(messages) ? 'none' : show(messages)}; a list of some is needed.`,
+    );
+  for (const [i, message] of (messages as unknown[]).entries()) {
+    if (!isObject(message))
+      throw new LutraError('LUTRA_INVALID_ARGUMENT', `Of the messages, number ${i} is ${show(message)}, not an object.`);
+    for (const field of ['role', 'content']) {
+      if (typeof message[field] !== 'string')
+        throw new LutraError(
+          'LUTRA_INVALID_ARGUMENT',
+          `Of the messages, number ${i} has a ${field} that is ${show(message[field])}, not a text.`,
+        );
     }
   }
 }

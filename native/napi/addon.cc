@@ -45,7 +45,9 @@ Napi::Value plan_schema(const Napi::CallbackInfo& info) {
 
 Napi::Value check_plan(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    plan::Plan::parse(Arguments(info).array<const std::byte>(0, "plan", napi_uint8_array));
+    // A copy: shared memory may change while it is read.
+    const auto view = Arguments(info).array<const std::byte>(0, "plan", napi_uint8_array);
+    plan::Plan::parse(std::vector(view.begin(), view.end()));
     return info.Env().Undefined();
   });
 }

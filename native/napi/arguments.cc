@@ -57,6 +57,14 @@ Napi::Function Arguments::function(size_t index, const char* name) const {
   return info_[index].As<Napi::Function>();
 }
 
+std::span<std::byte> array_bytes(const Napi::Value& value, const std::string& what) {
+  if (!value.IsTypedArray()) expected(what, "a typed array");
+  void* data = nullptr;
+  // Not by way of the ArrayBuffer, which may be a SharedArrayBuffer.
+  if (napi_get_typedarray_info(value.Env(), value, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok) expected(what, "an array that can be read");
+  return {static_cast<std::byte*>(data), value.As<Napi::TypedArray>().ByteLength()};
+}
+
 double number(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);
   if (!value.IsNumber() || std::isnan(value.As<Napi::Number>().DoubleValue())) expected(name, "a number");
@@ -93,9 +101,8 @@ std::vector<uint32_t> u32s(const Napi::Object& object, const char* name) {
 std::vector<std::byte> bytes(const Napi::Object& object, const char* name) {
   const Napi::Value value = object.Get(name);
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) expected(name, "a Uint8Array");
-  const auto array = value.As<Napi::Uint8Array>();
-  const auto* data = reinterpret_cast<const std::byte*>(array.Data());
-  return {data, data + array.ByteLength()};
+  const std::span<std::byte> memory = array_bytes(value, name);
+  return {memory.begin(), memory.end()};
 }
 
 }  // namespace lutra::addon

@@ -45,6 +45,9 @@ class Arguments {
   const Napi::CallbackInfo& info_;
 };
 
+/// The memory of a typed array, shared memory included; nothing of a detached one. Valid while nothing runs in JavaScript.
+std::span<std::byte> array_bytes(const Napi::Value& value, const std::string& what);
+
 double number(const Napi::Object& object, const char* name);
 uint32_t u32(const Napi::Object& object, const char* name);
 bool boolean_or(const Napi::Object& object, const char* name, bool fallback);
@@ -59,8 +62,8 @@ std::span<T> Arguments::array(size_t index, const char* name, napi_typedarray_ty
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
     throw Error(ErrorCode::kInvalidArgument, std::string(name) + " is not a typed array of the expected type");
   }
-  const auto array = value.As<Napi::TypedArray>();
-  return {reinterpret_cast<T*>(static_cast<std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset()), array.ElementLength()};
+  const std::span<std::byte> memory = array_bytes(value, name);
+  return {reinterpret_cast<T*>(memory.data()), memory.size() / sizeof(T)};
 }
 
 }  // namespace lutra::addon

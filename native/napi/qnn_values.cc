@@ -208,15 +208,6 @@ std::string checked_name(const Napi::Value& value, const std::string& what) {
   return name;
 }
 
-std::span<std::byte> array_bytes(const Napi::Value& value, const std::string& what) {
-  if (!value.IsTypedArray()) bad(what + " is not a typed array");
-  const auto array = value.As<Napi::TypedArray>();
-  void* data = nullptr;
-  // Not by way of the ArrayBuffer, which may be a SharedArrayBuffer.
-  if (napi_get_typedarray_info(value.Env(), value, nullptr, nullptr, &data, nullptr, nullptr) != napi_ok) bad(what + " cannot be read");
-  return {static_cast<std::byte*>(data), array.ByteLength()};
-}
-
 std::vector<std::span<std::byte>> arrays_bytes(const Napi::Value& value, const std::string& what) {
   if (!value.IsArray()) bad(what + " is not an array");
   const auto array = value.As<Napi::Array>();

@@ -17,9 +17,7 @@ namespace lutra::addon {
 /// Names go into C strings: not empty, no NUL, at most 1024 bytes.
 std::string checked_name(const Napi::Value& value, const std::string& what);
 
-/// The memory of a typed array; valid while nothing runs in JavaScript.
-std::span<std::byte> array_bytes(const Napi::Value& value, const std::string& what);
-/// The same of every element of a JavaScript array.
+/// array_bytes of every element of a JavaScript array.
 std::vector<std::span<std::byte>> arrays_bytes(const Napi::Value& value, const std::string& what);
 
 std::optional<uint32_t> optional_u32(const Napi::Object& object, const char* name);

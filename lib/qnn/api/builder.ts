@@ -9,6 +9,7 @@ import type { Encoding, EncodingOf, KindOf } from './encoding.js';
 import type { OpForms } from './forms.js';
 import { Graph } from './graph.js';
 import { type OpName, type OpParams, QNN_OPS, shapeOf } from './ops.js';
+import { checkFields, profileHandle } from './options.js';
 import { paramsBySchema, paramsByTag, type TaggedParam } from './params.js';
 import { refusalOf, type Target } from './refusals.js';
 import { checkShapes } from './shapes.js';
@@ -130,7 +131,7 @@ export class GraphBuilder {
     options: FinalizeOptions<I, O> = {},
   ): Graph<IoOf<I>, IoOf<O>> {
     this.#checkIo(options);
-    return this.#finished(loadAddon().qnn.finalize(this.#handle, options.profile?.handle ?? null));
+    return this.#finished(loadAddon().qnn.finalize(this.#handle, profileHandle(options.profile)));
   }
 
   /** The same on a thread of its own. Until it settles, other calls on the context throw LUTRA_BUSY. */
@@ -138,7 +139,7 @@ export class GraphBuilder {
     options: FinalizeOptions<I, O> = {},
   ): Promise<Graph<IoOf<I>, IoOf<O>>> {
     this.#checkIo(options);
-    return this.#finished(await loadAddon().qnn.finalizeAsync(this.#handle, options.profile?.handle ?? null));
+    return this.#finished(await loadAddon().qnn.finalizeAsync(this.#handle, profileHandle(options.profile)));
   }
 
   #tensor<N extends string, D extends DType, S extends Dims, E extends Encoding | undefined>(
@@ -207,13 +208,15 @@ export class GraphBuilder {
     }
   }
 
-  #checkIo({ inputs, outputs }: FinalizeOptions<readonly Tensor[], readonly Tensor[]>): void {
+  #checkIo(options: FinalizeOptions<readonly Tensor[], readonly Tensor[]>): void {
+    checkFields('finalize', options, ['inputs', 'outputs', 'profile']);
+    const { inputs, outputs } = options;
     for (const [what, given, own] of [
       ['inputs', inputs, this.#inputs],
       ['outputs', outputs, this.#outputs],
     ] as const) {
       if (given === undefined) continue;
-      if (given.length !== own.length || own.some((tensor) => !given.includes(tensor))) {
+      if (!Array.isArray(given) || given.length !== own.length || own.some((tensor) => !given.includes(tensor))) {
         const names = own.map(({ name }) => name).join(', ');
         throw new LutraError(
           'LUTRA_INVALID_ARGUMENT',

@@ -8,6 +8,7 @@ import type { Device } from './device.js';
 import { checkBytes } from './dtype.js';
 import { Graph, type IoTypes } from './graph.js';
 import { decodeImage, encodeImage, type ImageIdentity } from './image.js';
+import { checkFields } from './options.js';
 import { type GraphSignature, isSignature, nativeSignature } from './signature.js';
 
 /** Settings of the HTP graph compiler; other backends ignore them. What is left out keeps the library's default. */
@@ -42,9 +43,10 @@ export class Context {
    * Throws LUTRA_BAD_FILE, LUTRA_UNSUPPORTED (the library reads no binaries), LUTRA_QNN_CALL.
    */
   static fromBinary(device: Device, binary: Uint8Array, options: { readonly signatures?: readonly GraphSignature[] } = {}): Context {
+    checkFields('fromBinary', options, ['signatures']);
     checkBytes(binary);
     const signatures = options.signatures ?? readSignatures(device, binary);
-    if (signatures && !signatures.every(isSignature))
+    if (signatures && !(Array.isArray(signatures) && signatures.every(isSignature)))
       throw new LutraError('LUTRA_INVALID_ARGUMENT', 'signatures holds something else than signatures.');
     return new Context(device, loadAddon().qnn.contextFromBinary(device.handle, binary), signatures);
   }
@@ -54,12 +56,14 @@ export class Context {
    * LUTRA_BAD_FILE, and nothing of it reaches the library.
    */
   static load(device: Device, image: Uint8Array, options: { readonly key?: string } = {}): Context {
+    checkFields('load', options, ['key']);
     const { binary, graphs } = decodeImage(checkBytes(image), identity(device, options.key));
     return Context.fromBinary(device, binary, { signatures: graphs });
   }
 
   /** A new graph, `name` unique in the context. Throws LUTRA_INVALID_ARGUMENT, LUTRA_BUSY, LUTRA_QNN_CALL. */
   createGraph(name: string, options: GraphOptions = {}): GraphBuilder {
+    checkFields('createGraph', options, ['optimization', 'vtcmMb', 'hvxThreads']);
     const { optimization, vtcmMb, hvxThreads } = options;
     const given = Object.fromEntries(Object.entries({ optimization, vtcmMb, hvxThreads }).filter(([, value]) => value !== undefined));
     const handle = loadAddon().qnn.createGraph(this.#handle, name, given);
@@ -95,7 +99,8 @@ export class Context {
         `The context has no graph ${inspect(name)}.`,
         `It has: ${this.graphNames.join(', ') || 'none'}.`,
       );
-    if (types) {
+    if (types !== undefined) {
+      checkFields('types', types, ['inputs', 'outputs']);
       checkTypes('inputs', signature.inputs, types.inputs);
       checkTypes('outputs', signature.outputs, types.outputs);
     }
@@ -115,6 +120,7 @@ export class Context {
 
   /** The same with everything that {@link load} needs and checks. `key`: names what the graphs were made from. */
   save(options: { readonly key?: string } = {}): Uint8Array {
+    checkFields('save', options, ['key']);
     if (this.#signatures === undefined) throw new LutraError('LUTRA_UNSUPPORTED', 'What is in the context is not known.', 'Use binary().');
     return encodeImage(this.binary(), [...this.#signatures.values()], identity(this.device, options.key));
   }
@@ -130,6 +136,7 @@ export class Context {
 }
 
 function identity(device: Device, key = ''): ImageIdentity {
+  if (typeof key !== 'string') throw new LutraError('LUTRA_INVALID_ARGUMENT', `The key is ${inspect(key, { depth: 0 })}, not a text.`);
   const { name, buildId } = device.backend.library.info;
   return { provider: name, buildId, soc: device.soc ?? null, arch: device.arch ?? null, key };
 }
@@ -146,6 +153,8 @@ function readSignatures(device: Device, binary: Uint8Array): readonly GraphSigna
 }
 
 function checkTypes(what: string, known: GraphSignature['inputs'], expected: IoTypes): void {
+  if (typeof expected !== 'object' || expected === null)
+    throw new LutraError('LUTRA_INVALID_ARGUMENT', `The types of the ${what} are ${inspect(expected)}, not an object.`);
   const describe = (types: [string, string][]) =>
     types
       .map(([name, dtype]) => `${name}: ${dtype}`)

@@ -7,6 +7,7 @@ import { loadAddon } from '../../native/loader.js';
 import type { BackendHandle, DeviceHandle, LibraryHandle, NativeQnn, ProfileHandle, QnnHandle } from '../../native/qnn-addon.js';
 import { Context } from './context.js';
 import { checkBytes } from './dtype.js';
+import { checkFields } from './options.js';
 import { type GraphSignature, signatureOfNative } from './signature.js';
 
 export const LOG_LEVELS = ['error', 'warn', 'info', 'verbose', 'debug'] as const;
@@ -88,6 +89,7 @@ export class Library extends Disposable<'library'> {
         "Give 'host' or the path of a QNN library.",
       );
     }
+    checkFields('Library.open', options, ['quietStdout']);
     if (library === 'host') return new Library(addon().openLibrary({ host: true }));
     return new Library(addon().openLibrary({ path: resolve(library), quiet: options.quietStdout ?? true }));
   }
@@ -96,6 +98,7 @@ export class Library extends Disposable<'library'> {
   createBackend(
     options: { readonly onLog?: (level: LogLevel, line: string) => void; readonly logLevel?: LogLevel; readonly threads?: number } = {},
   ): Backend {
+    checkFields('createBackend', options, ['onLog', 'logLevel', 'threads']);
     const { onLog, logLevel = 'warn', threads } = options;
     const level = LOG_LEVELS.indexOf(logLevel) + 1;
     if (level === 0)
@@ -147,6 +150,7 @@ export class Backend extends Disposable<'backend'> {
    * when another one is in use, LUTRA_QNN_CALL for an unknown one, LUTRA_UNSUPPORTED.
    */
   createDevice(options: { readonly soc?: number; readonly arch?: number } = {}): Device {
+    checkFields('createDevice', options, ['soc', 'arch']);
     const { soc, arch } = options;
     const given = { ...(soc === undefined ? {} : { soc }), ...(arch === undefined ? {} : { arch }) };
     const quiet = this.library.info.source !== 'host';

@@ -77,8 +77,10 @@ export function isFixedPoint(dtype: DType): dtype is FixedPoint {
   return dtype === 'u8' || dtype === 's8' || dtype === 'u16' || dtype === 's16' || dtype === 'u32' || dtype === 's32';
 }
 
-/** Smallest and largest stored value of a fixed-point type. */
+/** Smallest and largest stored value of a fixed-point type. Throws LUTRA_INVALID_ARGUMENT for another one. */
 export function limitsOf(dtype: FixedPoint): { lo: number; hi: number } {
+  if (!isDType(dtype) || !isFixedPoint(dtype))
+    throw new LutraError('LUTRA_INVALID_ARGUMENT', `${String(dtype)} is not a fixed-point type.`);
   const bits = 8 * QNN_DTYPES[dtype].array.BYTES_PER_ELEMENT;
   return dtype.startsWith('s') ? { lo: -(2 ** (bits - 1)), hi: 2 ** (bits - 1) - 1 } : { lo: 0, hi: 2 ** bits - 1 };
 }
@@ -95,6 +97,7 @@ export function checkArray(value: unknown, dtype: DType, length: number, what: s
 
 /** Throws LUTRA_INVALID_ARGUMENT unless `value` is a Uint8Array. */
 export function checkBytes(value: unknown): Uint8Array {
-  if (value instanceof Uint8Array) return value;
+  // A detached array is empty, and nothing may be made of it.
+  if (value instanceof Uint8Array) return value.length > 0 ? value : new Uint8Array();
   throw new LutraError('LUTRA_INVALID_ARGUMENT', 'The context binary is not a Uint8Array.');
 }

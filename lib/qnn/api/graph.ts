@@ -4,6 +4,7 @@ import { loadAddon } from '../../native/loader.js';
 import type { GraphHandle, TypedArray } from '../../native/qnn-addon.js';
 import type { Profile } from './device.js';
 import { type ArrayOf, checkArray, type DType, QNN_DTYPES } from './dtype.js';
+import { checkFields, profileHandle } from './options.js';
 import type { GraphSignature, TensorSignature } from './signature.js';
 import { elementsOf } from './tensor.js';
 
@@ -41,7 +42,9 @@ export class Graph<I extends IoTypes = IoTypes, O extends IoTypes = IoTypes> {
    * this graph is under way), LUTRA_QNN_CALL, LUTRA_DISPOSED.
    */
   execute(inputs: Readonly<ArraysOf<I>>, options: ExecuteOptions<O> = {}): ArraysOf<O> {
+    checkFields('execute', options, ['outputs', 'profile']);
     const given: Readonly<Record<string, unknown>> = options.outputs ?? {};
+    if (typeof given !== 'object') throw new LutraError('LUTRA_INVALID_ARGUMENT', 'The outputs are not an object of typed arrays.');
     this.#refuseUnknown('output', given, this.signature.outputs);
     const outputs = this.signature.outputs.map((tensor) => {
       const length = elementsOf(tensor.dims);
@@ -50,7 +53,7 @@ export class Graph<I extends IoTypes = IoTypes, O extends IoTypes = IoTypes> {
       checkArray(own, tensor.dtype, length, `output '${tensor.name}'`);
       return own;
     });
-    loadAddon().qnn.execute(this.#handle, this.#inputs(inputs), outputs, options.profile?.handle ?? null);
+    loadAddon().qnn.execute(this.#handle, this.#inputs(inputs), outputs, profileHandle(options.profile));
     return this.#named(outputs);
   }
 
@@ -59,7 +62,8 @@ export class Graph<I extends IoTypes = IoTypes, O extends IoTypes = IoTypes> {
    * {@link execute} throws; calls that had not begun when the graph was disposed of reject with LUTRA_DISPOSED.
    */
   async executeAsync(inputs: Readonly<ArraysOf<I>>, options: { readonly profile?: Profile } = {}): Promise<ArraysOf<O>> {
-    const buffers = await loadAddon().qnn.executeAsync(this.#handle, this.#inputs(inputs), options.profile?.handle ?? null);
+    checkFields('executeAsync', options, ['profile']);
+    const buffers = await loadAddon().qnn.executeAsync(this.#handle, this.#inputs(inputs), profileHandle(options.profile));
     return this.#named(this.signature.outputs.map((tensor, i) => new QNN_DTYPES[tensor.dtype].array(buffers[i]!)));
   }
 

@@ -11,12 +11,26 @@ import { loadModel, type Model } from '../../../lib/runtime/model.js';
 import { makeTiny, type TinyModelFiles } from '../tiny.js';
 import type { World } from './case.js';
 import { ggufCases } from './gguf.js';
+import { modelCases } from './model-api.js';
+import { planCases } from './plans.js';
+import { qnnGraphCases } from './qnn-graphs.js';
+import { qnnObjectCases } from './qnn-objects.js';
 import { expectNothingLeft, runCase } from './run.js';
+import { sessionCases } from './session-api.js';
 import { specCases } from './spec.js';
 import { weightCases } from './weights.js';
 
 /** In-process tables by what they are about. */
-const TABLES = { 'GGUF files': ggufCases, 'weight files': weightCases, 'lutra.json and the tokenizer': specCases };
+const TABLES = {
+  'GGUF files': ggufCases,
+  'weight files': weightCases,
+  'lutra.json and the tokenizer': specCases,
+  plans: planCases,
+  'loadModel, Model, Chat, Tokenizer': modelCases,
+  'generate and Session': sessionCases,
+  'qnn: libraries to contexts, binaries': qnnObjectCases,
+  'qnn: graphs': qnnGraphCases,
+};
 
 let root: string;
 let files: TinyModelFiles;

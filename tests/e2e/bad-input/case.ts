@@ -55,7 +55,7 @@ export async function outcomeOf(call: () => unknown): Promise<Outcome> {
   try {
     const result = await call();
     if (isOutcome(result)) return result;
-    throw new Error(`nothing was wrong: ${String(result)}`);
+    throw new Error(`nothing was wrong: ${String(result).slice(0, 80)}`);
   } catch (thrown) {
     error = thrown;
   }

@@ -111,8 +111,8 @@ const thing = (kind: string, code: BadCase['code'], says: string): BadCase =>
 const places: BadCase[] = [
   bad('a path where nothing is', 'LUTRA_NOT_FOUND', 'none.gguf', (world) => convert(`${world.root}/none.gguf`, world)),
   bad('a path below a file', 'LUTRA_NOT_FOUND', 'model.gguf/x', (world) => convert(`${world.files.path}/x`, world)),
-  bad('an empty path', 'LUTRA_INVALID_ARGUMENT', '""', (world) => convert('', world)),
-  bad('a path with NUL', 'LUTRA_INVALID_ARGUMENT', 'a\\u0000b', (world) => convert('a\0b', world)),
+  bad('an empty path', 'LUTRA_INVALID_ARGUMENT', "''", (world) => convert('', world)),
+  bad('a path with NUL', 'LUTRA_INVALID_ARGUMENT', 'a\\x00b', (world) => convert('a\0b', world)),
   bad('a name that is too long', 'LUTRA_IO', 'ENAMETOOLONG', (world) => convert(`${world.root}/${'n'.repeat(300)}`, world)),
   thing('a directory', 'LUTRA_BAD_FILE', 'is not a file'),
   thing('a FIFO', 'LUTRA_BAD_FILE', 'is not a file'),

@@ -24,6 +24,7 @@ export async function runCase(world: World, one: BadCase, prepared: unknown): Pr
     best = Math.min(best, performance.now() - start);
   }
   const { code = '', message = '', remedy = '' } = outcome ?? {};
+  if (process.env.LUTRA_SHOW) console.log('##', one.name, '=>', code, '|', message, '|', remedy, '|', best.toFixed(0));
   expect(`${code}: ${message}`).toMatch(new RegExp(`^${one.code}: `));
   if (one.says instanceof RegExp) expect(message).toMatch(one.says);
   else expect(message).toContain(one.says);
