@@ -6,27 +6,52 @@
 
 #include "base/error.h"
 
+#ifdef LUTRA_ARM64
+#include <sys/auxv.h>
+#endif
+
 namespace lutra {
+namespace {
+
+constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
+#if defined(LUTRA_X86)
+constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
+#elif defined(LUTRA_ARM64)
+constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
+// Bits of the kernel's auxiliary vector, by number because old headers lack the names.
+constexpr unsigned long kHwcapAsimdDp = 1ul << 20;
+constexpr unsigned long kHwcap2I8mm = 1ul << 13;
+#else
+constexpr Isa kBuilt[] = {Isa::kPortable};
+#endif
+
+}  // namespace
 
 const char* isa_name(Isa isa) noexcept {
   switch (isa) {
     case Isa::kPortable: return "portable";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kNeon: return "neon";
+    case Isa::kDotprod: return "dotprod";
+    case Isa::kI8mm: return "i8mm";
   }
   return "portable";
 }
 
+std::span<const Isa> isas() noexcept { return kBuilt; }
+
 bool isa_available(Isa isa) noexcept {
-#ifdef LUTRA_X86
-  switch (isa) {
-    case Isa::kPortable: return true;
-    case Isa::kAvx2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    case Isa::kAvx512:
-      return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+#if defined(LUTRA_X86)
+  if (isa == Isa::kAvx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (isa == Isa::kAvx512) {
+    return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
   }
+#elif defined(LUTRA_ARM64)
+  if (isa == Isa::kNeon) return true;
+  if (isa == Isa::kDotprod) return (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0;
+  if (isa == Isa::kI8mm) return isa_available(Isa::kDotprod) && (getauxval(AT_HWCAP2) & kHwcap2I8mm) != 0;
 #endif
   return isa == Isa::kPortable;
 }
@@ -34,17 +59,20 @@ bool isa_available(Isa isa) noexcept {
 Isa best_isa() {
   const char* forced = std::getenv("LUTRA_FORCE_KERNEL");
   if (forced != nullptr && *forced != '\0') {
-    for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512}) {
+    for (Isa isa : kAll) {
       if (std::strcmp(forced, isa_name(isa)) != 0) continue;
       if (isa_available(isa)) return isa;
       throw Error(ErrorCode::kInvalidArgument, std::string("LUTRA_FORCE_KERNEL=") + forced + ", but this processor lacks it",
                   "unset LUTRA_FORCE_KERNEL or set it to portable");
     }
     throw Error(ErrorCode::kInvalidArgument, std::string("LUTRA_FORCE_KERNEL=") + forced + " names no kernel tier",
-                "use portable, avx2 or avx512");
+                "use portable, avx2, avx512, neon, dotprod or i8mm");
   }
-  if (isa_available(Isa::kAvx512)) return Isa::kAvx512;
-  return isa_available(Isa::kAvx2) ? Isa::kAvx2 : Isa::kPortable;
+  Isa best = Isa::kPortable;
+  for (Isa isa : kBuilt) {
+    if (isa_available(isa)) best = isa;
+  }
+  return best;
 }
 
 std::string cpu_description() {
@@ -56,8 +84,8 @@ std::string cpu_description() {
       break;
     }
   }
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512}) {
-    if (isa_available(isa)) model += std::string(" ") + isa_name(isa);
+  for (Isa isa : kBuilt) {
+    if (isa != Isa::kPortable && isa_available(isa)) model += std::string(" ") + isa_name(isa);
   }
   return model;
 }

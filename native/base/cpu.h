@@ -1,6 +1,7 @@
-// CPU features of this machine, probed once at run time, and the target attributes of kernel variants.
+// CPU features of this machine, probed at run time, and the target attributes of kernel variants.
 #pragma once
 
+#include <span>
 #include <string>
 
 #if defined(__x86_64__)
@@ -10,17 +11,29 @@
 #endif
 #if defined(__aarch64__)
 #define LUTRA_ARM64 1
+#define LUTRA_TARGET_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
+#define LUTRA_TARGET_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
 #endif
 
 namespace lutra {
 
-/// Instruction set tiers that kernels exist for, lowest first. kPortable runs everywhere.
-enum class Isa { kPortable, kAvx2, kAvx512 };
+/// Instruction set tiers that kernels exist for, each architecture's lowest first. A tier includes those of its architecture below it; kPortable runs everywhere.
+///   kAvx2    AVX2, FMA, F16C                     kAvx512  AVX-512 F, BW, DQ, VL, VNNI
+///   kNeon    what every 64-bit ARM has           kDotprod SDOT and UDOT (ARMv8.2)        kI8mm    SMMLA and USMMLA (ARMv8.6)
+enum class Isa { kPortable, kAvx2, kAvx512, kNeon, kDotprod, kI8mm };
 
-/// "portable", "avx2", "avx512".
+/// "portable", "avx2", "avx512", "neon", "dotprod", "i8mm".
 const char* isa_name(Isa isa) noexcept;
 
-/// The best tier of this machine, lowered by the environment variable LUTRA_FORCE_KERNEL (portable | avx2 | avx512).
+/// The tiers of the architecture that this is built for, lowest first, whether or not this machine has them.
+std::span<const Isa> isas() noexcept;
+
+/// True when what runs on a machine of tier `lower` runs on one of tier `isa`.
+constexpr bool isa_includes(Isa isa, Isa lower) noexcept {
+  return lower == Isa::kPortable || (lower <= isa && (lower >= Isa::kNeon) == (isa >= Isa::kNeon));
+}
+
+/// The best tier of this machine, lowered by the environment variable LUTRA_FORCE_KERNEL (a name of isa_name).
 /// Throws Error(kInvalidArgument) when the variable names an unknown tier or one that this machine lacks.
 Isa best_isa();
 

@@ -18,6 +18,16 @@ need() {
   command -v "$1" >/dev/null 2>&1 || die "$1 is missing: install it (Debian: apt install $2)"
 }
 
+# provide WHAT PACKAGES…: installs Debian packages where that is possible; elsewhere stops with one line.
+provide() {
+  missing=$1
+  shift
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    (apt-get install -y -q "$@" || { apt-get update -q && apt-get install -y -q "$@"; }) >/dev/null 2>&1 && return 0
+  fi
+  die "$missing is missing: install it (Debian: apt install $*)"
+}
+
 need_build_tools() {
   need node nodejs
   node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' ||
@@ -43,6 +53,19 @@ install_packages() {
 
 CMAKE_BUILD_PARALLEL_LEVEL=${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc 2>/dev/null || echo 2)}
 export CMAKE_BUILD_PARALLEL_LEVEL
+
+# run_ctest BUILD [flags of ctest]: the summary, and the output of what failed.
+run_ctest() {
+  build=$1
+  shift
+  if LUTRA_QNN_LIBRARY="$cache/qnn/libQnnHtp.so" ctest --test-dir "$build" --output-on-failure --parallel "$CMAKE_BUILD_PARALLEL_LEVEL" \
+    --timeout 480 "$@" >"$build/ctest.log" 2>&1; then
+    tail -n 5 "$build/ctest.log"
+  else
+    tail -n 200 "$build/ctest.log" >&2
+    return 1
+  fi
+}
 
 steps=0
 started=$(date +%s)

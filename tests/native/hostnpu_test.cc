@@ -484,8 +484,8 @@ TEST_P(RandomGraphs, EveryNodeAndTheWhole) {
 }
 
 std::string tier_name(const testing::TestParamInfo<Isa>& info) { return isa_name(info.param); }
-INSTANTIATE_TEST_SUITE_P(Tiers, HostNpu, testing::Values(Isa::kPortable, Isa::kAvx2, Isa::kAvx512), tier_name);
-INSTANTIATE_TEST_SUITE_P(Tiers, RandomGraphs, testing::Values(Isa::kPortable, Isa::kAvx2, Isa::kAvx512), tier_name);
+INSTANTIATE_TEST_SUITE_P(Tiers, HostNpu, testing::ValuesIn(isas().begin(), isas().end()), tier_name);
+INSTANTIATE_TEST_SUITE_P(Tiers, RandomGraphs, testing::ValuesIn(isas().begin(), isas().end()), tier_name);
 
 }  // namespace
 }  // namespace lutra::test

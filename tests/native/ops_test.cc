@@ -73,15 +73,6 @@ class Ops : public ::testing::TestWithParam<size_t> {
 
 INSTANTIATE_TEST_SUITE_P(Tiers, Ops, ::testing::Range<size_t>(0, op_kernels().size()), [](const auto& tier) { return std::string(op_kernels()[tier.param].name); });
 
-TEST(OpRegistry, PortableFirstAndFoundByTier) {
-  ASSERT_FALSE(op_kernels().empty());
-  EXPECT_EQ(op_kernels().front().isa, Isa::kPortable);
-  for (const OpKernels& ops : op_kernels()) {
-    EXPECT_STREQ(ops.name, isa_name(ops.isa));
-    EXPECT_EQ(&op_kernel(ops.isa), &ops);
-  }
-}
-
 TEST_P(Ops, RmsNorm) {
   for (uint32_t cols : {1u, 2u, 7u, 8u, 15u, 16u, 17u, 31u, 33u, 63u, 64u, 65u, 576u, 577u, 1536u, 4099u}) {
     for (float sigma : {1e-3f, 1.0f, 3e3f}) {

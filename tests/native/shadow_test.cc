@@ -1,5 +1,6 @@
 // Every tier of the shadow linear against the definition in double, and against the linear it repairs.
 #include "kernels/shadow/shadow.h"
+#include "tiers_of.h"
 
 #include <gtest/gtest.h>
 
@@ -117,13 +118,7 @@ class ShadowTest : public testing::TestWithParam<Isa> {
   const ShadowKernel& kernel() const { return shadow_kernel(GetParam()); }
 };
 
-std::vector<Isa> tiers() {
-  std::vector<Isa> all;
-  for (const ShadowKernel& kernel : shadow_kernels()) all.push_back(kernel.isa);
-  return all;
-}
-
-INSTANTIATE_TEST_SUITE_P(Tiers, ShadowTest, testing::ValuesIn(tiers()), [](const auto& p) { return std::string(isa_name(p.param)); });
+INSTANTIATE_TEST_SUITE_P(Tiers, ShadowTest, testing::ValuesIn(tiers_of(shadow_kernels())), [](const auto& p) { return std::string(isa_name(p.param)); });
 
 TEST_P(ShadowTest, FollowsTheDefinition) {
   struct Size {
@@ -235,14 +230,6 @@ TEST_P(ShadowTest, StatisticsAccumulateAndOutputMayReplaceBase) {
   kernel().run_row(p.weight(), p.x.data(), p.x_encoding, nullptr, p.yq.data(), p.y_encoding, scratch.data(), y.data(), stats);
   EXPECT_EQ(stats.repaired_inputs, 2 * once.stats.repaired_inputs);
   EXPECT_EQ(stats.repaired_outputs, 2 * once.stats.repaired_outputs);
-}
-
-TEST(ShadowRegistry, ReferenceComesFirstAndTiersAreDistinct) {
-  EXPECT_EQ(shadow_kernels().front().isa, Isa::kPortable);
-  for (const ShadowKernel& kernel : shadow_kernels()) {
-    EXPECT_STREQ(kernel.name, isa_name(kernel.isa));
-    EXPECT_EQ(&shadow_kernel(kernel.isa), &kernel);
-  }
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ struct GemmArgs {
 };
 
 struct GemmKernel {
-  const char* name;  // "portable", "avx2", "avx512"
+  const char* name;  // isa_name(isa)
   Isa isa;
   /// Rows [row_begin, row_end) of x (rows `x_stride` bytes apart) → prepared rows, gemm_prepared_row bytes apart in `out`.
   void (*prepare)(Element type, const std::byte* x, size_t x_stride, uint32_t depth, uint32_t row_begin, uint32_t row_end, std::byte* out);
@@ -83,7 +83,7 @@ struct GemmKernel {
 
 /// All kernels of this build, portable reference first. Tests iterate this.
 std::span<const GemmKernel> gemm_kernels() noexcept;
-/// The kernel of a tier; falls to no other tier that the build has.
+/// The kernel of the highest tier that `isa` includes.
 const GemmKernel& gemm_kernel(Isa isa) noexcept;
 
 }  // namespace lutra::kernels

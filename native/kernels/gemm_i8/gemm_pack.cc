@@ -2,6 +2,7 @@
 
 #include "kernels/gemm_i8/gemm.h"
 #include "kernels/gemm_i8/gemm_kernels.h"
+#include "kernels/tiers.h"
 
 namespace lutra::kernels {
 namespace {
@@ -140,17 +141,17 @@ constexpr GemmKernel kKernels[] = {
     {"avx2", Isa::kAvx2, gemm_prepare_avx2, gemm_run_avx2},
     {"avx512", Isa::kAvx512, gemm_prepare_avx512, gemm_run_avx512},
 #endif
+#ifdef LUTRA_ARM64
+    {"neon", Isa::kNeon, gemm_prepare_neon, gemm_run_neon},
+    {"dotprod", Isa::kDotprod, gemm_prepare_neon, gemm_run_dotprod},
+    {"i8mm", Isa::kI8mm, gemm_prepare_neon, gemm_run_i8mm},
+#endif
 };
 
 }  // namespace
 
 std::span<const GemmKernel> gemm_kernels() noexcept { return kKernels; }
 
-const GemmKernel& gemm_kernel(Isa isa) noexcept {
-  for (const GemmKernel& kernel : kKernels) {
-    if (kernel.isa == isa) return kernel;
-  }
-  return kKernels[0];
-}
+const GemmKernel& gemm_kernel(Isa isa) noexcept { return variant_of(gemm_kernels(), isa); }
 
 }  // namespace lutra::kernels

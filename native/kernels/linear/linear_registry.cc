@@ -1,4 +1,5 @@
 #include "kernels/linear/linear_internal.h"
+#include "kernels/tiers.h"
 
 namespace lutra::kernels {
 namespace {
@@ -23,11 +24,6 @@ const Registry& registry() noexcept {
 
 std::span<const LinearKernel> linear_kernels() noexcept { return {registry().kernels, registry().count}; }
 
-const LinearKernel& linear_kernel(Isa isa) noexcept {
-  for (const LinearKernel& kernel : linear_kernels()) {
-    if (kernel.isa == isa) return kernel;
-  }
-  return linear_kernels().front();  // a tier of another architecture, which best_isa() never names
-}
+const LinearKernel& linear_kernel(Isa isa) noexcept { return variant_of(linear_kernels(), isa); }
 
 }  // namespace lutra::kernels

@@ -38,7 +38,7 @@ enum class UnaryOp : uint8_t { kSigmoid, kRelu };
 enum class BinaryOp : uint8_t { kAdd, kMultiply };
 
 struct NpuOpKernels {
-  const char* name;  // "portable", "avx2", "avx512"
+  const char* name;  // isa_name(isa)
   Isa isa;
   /// Between any two types: Quantize, Dequantize, Convert.
   void (*convert)(const ConstElements& x, const Elements& y, size_t count);

@@ -6,6 +6,7 @@
 
 #include "base/f16.h"
 #include "kernels/npu_ops/npu_ops_kernels.h"
+#include "kernels/tiers.h"
 
 namespace lutra::kernels {
 namespace {
@@ -134,11 +135,6 @@ std::span<const NpuOpKernels> npu_op_kernels() noexcept {
   return kernels;
 }
 
-const NpuOpKernels& npu_op_kernel(Isa isa) noexcept {
-  for (const NpuOpKernels& kernel : npu_op_kernels()) {
-    if (kernel.isa == isa) return kernel;
-  }
-  return npu_op_kernels()[0];
-}
+const NpuOpKernels& npu_op_kernel(Isa isa) noexcept { return variant_of(npu_op_kernels(), isa); }
 
 }  // namespace lutra::kernels

@@ -1,4 +1,5 @@
 #include "kernels/ops/ops_internal.h"
+#include "kernels/tiers.h"
 
 namespace lutra::kernels {
 namespace {
@@ -18,12 +19,7 @@ constexpr size_t kCount = 1;
 
 std::span<const OpKernels> op_kernels() noexcept { return {table(), kCount}; }
 
-const OpKernels& op_kernel(Isa isa) noexcept {
-  for (const OpKernels& kernels : op_kernels()) {
-    if (kernels.isa == isa) return kernels;
-  }
-  return portable_ops();
-}
+const OpKernels& op_kernel(Isa isa) noexcept { return variant_of(op_kernels(), isa); }
 
 size_t attend_block_scratch(uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t max_length) noexcept {
   const size_t queries = round_up_lanes(static_cast<size_t>(group) * rows), dims = round_up_lanes(head_dim);

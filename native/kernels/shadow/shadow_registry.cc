@@ -1,4 +1,5 @@
 #include "kernels/shadow/shadow_internal.h"
+#include "kernels/tiers.h"
 
 namespace lutra::kernels {
 namespace {
@@ -21,11 +22,6 @@ const Registry& registry() noexcept {
 
 std::span<const ShadowKernel> shadow_kernels() noexcept { return {registry().kernels, registry().count}; }
 
-const ShadowKernel& shadow_kernel(Isa isa) noexcept {
-  for (const ShadowKernel& kernel : shadow_kernels()) {
-    if (kernel.isa == isa) return kernel;
-  }
-  return shadow_kernels().front();  // a tier of another architecture, which best_isa() never names
-}
+const ShadowKernel& shadow_kernel(Isa isa) noexcept { return variant_of(shadow_kernels(), isa); }
 
 }  // namespace lutra::kernels
