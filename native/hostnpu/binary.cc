@@ -272,8 +272,8 @@ uint64_t write_binary(const Context& context, std::span<std::byte> out) {
     if (!graph->finalized()) throw Failure(abi::kContextNotFinalized, "graph '" + graph->name() + "' is not finalized");
   }
   Writer writer(out);
-  Header header{};
-  writer.bytes(&header, sizeof header);
+  const Header unsealed{};
+  writer.bytes(&unsealed, sizeof unsealed);
   writer.value(static_cast<uint32_t>(context.tensors().size()));
   for (const auto& tensor : context.tensors()) write_tensor(writer, *tensor);
   writer.value(static_cast<uint32_t>(context.graphs().size()));
@@ -284,14 +284,18 @@ uint64_t write_binary(const Context& context, std::span<std::byte> out) {
     writer.value(static_cast<uint32_t>(graph->nodes().size()));
     for (const Node& node : graph->nodes()) write_node(writer, node);
   }
-  if (!out.empty()) {
-    std::memcpy(header.magic, kMagic, sizeof kMagic);
-    header.version = kBinaryVersion;
-    header.size = writer.at();
-    header.checksum = checksum_of(out.subspan(sizeof header, writer.at() - sizeof header));
-    std::memcpy(out.data(), &header, sizeof header);
-  }
+  if (!out.empty()) seal_binary(out.first(writer.at()));
   return writer.at();
+}
+
+void seal_binary(std::span<std::byte> binary) noexcept {
+  Header header{};
+  if (binary.size() < sizeof header) return;
+  std::memcpy(header.magic, kMagic, sizeof kMagic);
+  header.version = kBinaryVersion;
+  header.size = binary.size();
+  header.checksum = checksum_of(binary.subspan(sizeof header));
+  std::memcpy(binary.data(), &header, sizeof header);
 }
 
 StoredContext read_binary(std::span<const std::byte> bytes) {
@@ -303,7 +307,11 @@ StoredContext read_binary(std::span<const std::byte> bytes) {
     throw Failure(abi::kContextBinaryVersion, "the context binary has version " + std::to_string(header.version) + ", this library reads " + std::to_string(kBinaryVersion));
   }
   if (header.size != bytes.size()) damaged("it has " + std::to_string(bytes.size()) + " bytes instead of " + std::to_string(header.size));
-  if (header.checksum != checksum_of(bytes.subspan(sizeof header))) damaged("its checksum is wrong");
+  Header expected = header;
+  expected.zero = 0;
+  std::memset(expected.reserved, 0, sizeof expected.reserved);
+  expected.checksum = checksum_of(bytes.subspan(sizeof header));
+  if (std::memcmp(&header, &expected, sizeof header) != 0) damaged("its checksum is wrong");
   Reader in(bytes, sizeof header);
   StoredContext out;
   for (uint32_t n = in.count(1); n != 0; --n) out.tensors.push_back(read_tensor(in));

@@ -18,6 +18,9 @@ inline constexpr uint32_t kBinaryVersion = 1;
 /// Writes a context with all graphs finalized into `out` and returns the size; with an empty span it only counts. Throws Failure.
 uint64_t write_binary(const Context& context, std::span<std::byte> out);
 
+/// Writes the header of a binary whose contents follow it: size and checksum of what is there. Does nothing to bytes that have no room for a header.
+void seal_binary(std::span<std::byte> binary) noexcept;
+
 /// What is in a binary; spans point into it.
 struct StoredPacked {
   kernels::GemmLayout layout;

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "store/json_scanner.h"
+
 namespace lutra::plan {
 namespace {
 
@@ -47,11 +49,11 @@ SegmentRunner& Binder::segments() const {
 const store::Tensor& stored_weight(const store::WeightStore& weights, const Tensor& tensor) {
   const store::Tensor& stored = weights.find(tensor.weight);
   const auto needs = [&](const std::string& what) {
-    throw Error(ErrorCode::kBadFile, "weight '" + tensor.weight + "' is " + stored.description() + ", the plan needs " + what + " (" + dtype_name(tensor.dtype) + ")", "convert the model again");
+    throw Error(ErrorCode::kBadFile, "weight " + store::quote(tensor.weight) + " is " + stored.description() + ", the plan needs " + what + " (" + dtype_name(tensor.dtype) + ")", "convert the model again");
   };
   // Kernels read numbers of up to four bytes where they lie.
   if (reinterpret_cast<uintptr_t>(stored.data.data()) % 4 != 0) {
-    throw Error(ErrorCode::kBadFile, "the data of weight '" + tensor.weight + "' are not aligned to 4 bytes", "convert the model again; `lutra convert` aligns to 64 bytes");
+    throw Error(ErrorCode::kBadFile, "the data of weight " + store::quote(tensor.weight) + " are not aligned to 4 bytes", "convert the model again; `lutra convert` aligns to 64 bytes");
   }
   if (element_size(tensor.dtype) == 0) {
     const size_t bytes = kernels::packed_size(static_cast<kernels::WeightType>(tensor.dtype), tensor.rows, tensor.cols);

@@ -6,6 +6,7 @@
 
 #include "base/f16.h"
 #include "plan/steps.h"
+#include "store/json_scanner.h"
 
 namespace lutra::plan {
 namespace {
@@ -81,7 +82,7 @@ std::vector<float> Executor::peek(const Program& program, std::string_view name,
     }
     return out;
   }
-  throw Error(ErrorCode::kNotFound, "program '" + program.name + "', which ran last, makes no activation '" + std::string(name) + "'", "take a name of the printed plan");
+  throw Error(ErrorCode::kNotFound, "program " + store::quote(program.name) + ", which ran last, makes no activation '" + std::string(name) + "'", "take a name of the printed plan");
 }
 
 }  // namespace lutra::plan

@@ -1,13 +1,15 @@
-// A decoded, validated plan: what TypeScript described, ready for the executor. Owns copies of everything; nothing points into the encoded bytes.
+// A decoded, validated plan: what TypeScript described, ready for the executor. It owns one copy of the encoded bytes; names, operands and attributes are views
+// of that copy, so that a hostile file cannot cost a multiple of itself.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
+#include "base/aligned.h"
 #include "plan/format.h"
 
 namespace lutra::plan {
@@ -21,7 +23,7 @@ struct Config {
 };
 
 struct Tensor {
-  std::string name;
+  std::string_view name;
   DType dtype;
   TensorKind kind;
   RowsKind rows_kind;
@@ -32,7 +34,7 @@ struct Tensor {
   int32_t offset;
   int32_t axis;
   uint32_t axis_scales;  // tensor index or kNoIndex
-  std::string weight;    // name in the model files; empty unless kind == kWeight
+  std::string_view weight;  // name in the model files; empty unless kind == kWeight
   uint32_t rows, cols;   // dims as a matrix: cols = last dimension, rows = the product of the others
 
   /// Elements of the full shape (at most 2^31, checked by parse).
@@ -40,41 +42,47 @@ struct Tensor {
 };
 
 struct Param {
-  std::string name;
+  std::string_view name;
   ParamType type;
-  std::vector<double> values;   // one, or the elements of a tensor parameter
-  std::vector<uint32_t> dims;   // empty for scalars
+  std::span<const double> values;  // one, or the elements of a tensor parameter
+  std::span<const double> dims;    // whole numbers; empty for scalars
 };
 
 struct Node {
-  std::string op, name;
-  std::vector<uint32_t> inputs, outputs;  // tensor indices
-  std::vector<Param> params;
+  std::string_view op, name;
+  std::span<const uint32_t> inputs, outputs;  // tensor indices
+  std::span<const Param> params;
 };
 
 struct Segment {
-  std::string name;
-  std::vector<Node> nodes;
-  std::vector<uint32_t> inputs, outputs;  // activation tensors, in graph order
+  std::string_view name;
+  std::span<const Node> nodes;
+  std::span<const uint32_t> inputs, outputs;  // activation tensors, in graph order
 };
 
 struct Step {
   StepOp op;
-  std::vector<uint32_t> inputs, outputs;
-  std::vector<double> attrs;
+  std::span<const uint32_t> inputs, outputs;
+  std::span<const double> attrs;
 };
 
 struct Program {
-  std::string name;
-  std::vector<Step> steps;
+  std::string_view name;
+  std::span<const Step> steps;
   uint32_t logits;  // tensor index or kNoIndex (calibration plans have none)
 };
 
+/// Move-only. Views stay valid when it is moved.
 struct Plan {
   Config config;
   std::vector<Tensor> tensors;
   std::vector<Segment> segments;
   std::vector<Program> programs;
+  // What the views point into.
+  std::vector<Param> params;
+  std::vector<Node> nodes;
+  std::vector<Step> steps;
+  AlignedBuffer bytes;
 
   /// nullptr when there is none of that name.
   const Program* find_program(std::string_view name) const noexcept;

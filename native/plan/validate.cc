@@ -1,9 +1,11 @@
 // Shape, dtype and attribute rules of the CPU steps, one function per family. The executor relies on them and checks nothing again.
+#include <algorithm>
 #include <cmath>
 #include <string>
 
 #include "base/error.h"
 #include "plan/plan.h"
+#include "store/json_scanner.h"
 
 namespace lutra::plan {
 namespace {
@@ -13,7 +15,7 @@ class Checker {
  public:
   Checker(const Plan& plan, const Program& program, size_t index)
       : plan_(plan), step_(program.steps[index]),
-        where_("plan: program '" + program.name + "' step " + std::to_string(index) + " (" + kStepNames[static_cast<uint32_t>(step_.op)] + ")") {}
+        where_("plan: program " + store::quote(program.name) + " step " + std::to_string(index) + " (" + kStepNames[static_cast<uint32_t>(step_.op)] + ")") {}
 
   const Step& step() const { return step_; }
   const Config& config() const { return plan_.config; }
@@ -55,7 +57,7 @@ class Checker {
     return v;
   }
   static std::string describe(const Tensor& t) {
-    std::string s = "'" + t.name + "' " + dtype_name(t.dtype) + " [";
+    std::string s = store::quote(t.name) + " " + dtype_name(t.dtype) + " [";
     for (uint32_t d = 0; d < t.rank; ++d) s += (d ? ", " : "") + std::to_string(t.dims[d]);
     return s + "]";
   }
@@ -74,7 +76,7 @@ void check_segment(const Checker& c) {
   const uint32_t index = c.integer(0, 1e9);
   c.require(index < c.plan().segments.size(), "segment " + std::to_string(index) + " of " + std::to_string(c.plan().segments.size()));
   const Segment& s = c.plan().segments[index];
-  c.require(c.step().inputs == s.inputs && c.step().outputs == s.outputs, "inputs or outputs differ from segment '" + s.name + "'");
+  c.require(std::ranges::equal(c.step().inputs, s.inputs) && std::ranges::equal(c.step().outputs, s.outputs), "inputs or outputs differ from segment " + store::quote(s.name));
 }
 
 void check_embed(const Checker& c) {
@@ -260,10 +262,10 @@ void check_order(const Plan& plan, const Program& program, std::vector<const Pro
   for (size_t i = 0; i < program.steps.size(); ++i) {
     const Checker c(plan, program, i);
     for (uint32_t t : program.steps[i].inputs) {
-      if (plan.tensors[t].kind == TensorKind::kActivation) c.require(written[t], "'" + plan.tensors[t].name + "' is read before it is written");
+      if (plan.tensors[t].kind == TensorKind::kActivation) c.require(written[t], store::quote(plan.tensors[t].name) + " is read before it is written");
     }
     for (uint32_t t : program.steps[i].outputs) {
-      c.require(owner[t] == nullptr || owner[t] == &program, "'" + plan.tensors[t].name + "' is written by two programs");
+      c.require(owner[t] == nullptr || owner[t] == &program, store::quote(plan.tensors[t].name) + " is written by two programs");
       owner[t] = &program;
       written[t] = true;
     }
@@ -271,7 +273,7 @@ void check_order(const Plan& plan, const Program& program, std::vector<const Pro
   if (program.logits == kNoIndex) return;
   const Tensor& logits = plan.tensors[program.logits];
   if (!written[program.logits] || logits.dtype != DType::kF32 || logits.rows_kind != RowsKind::kLogits || logits.cols != plan.config.vocab) {
-    throw Error(ErrorCode::kBadPlan, "plan: program '" + program.name + "' has no logits of " + std::to_string(plan.config.vocab) + " columns",
+    throw Error(ErrorCode::kBadPlan, "plan: program " + store::quote(program.name) + " has no logits of " + std::to_string(plan.config.vocab) + " columns",
                 "convert the model again with this version of lutra");
   }
 }

@@ -102,10 +102,18 @@ std::vector<std::byte> encode_image(std::string_view key, const Context& context
   }
   out.resize((out.size() + kBinaryAlignment - 1) / kBinaryAlignment * kBinaryAlignment);
   out.insert(out.end(), binary.begin(), binary.end());
-  Header header{kMagic, kVersion, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(graphs.size()), binary.size(), 0};
-  header.checksum = checksum(header, std::span(out).subspan(sizeof(Header)));
+  const Header header{kMagic, kVersion, static_cast<uint32_t>(key.size()), static_cast<uint32_t>(graphs.size()), binary.size(), 0};
   std::memcpy(out.data(), &header, sizeof header);
+  seal_image(out);
   return out;
+}
+
+void seal_image(std::span<std::byte> image) noexcept {
+  Header header{};
+  if (image.size() < sizeof header) return;
+  std::memcpy(&header, image.data(), sizeof header);
+  header.checksum = checksum(header, image.subspan(sizeof header));
+  std::memcpy(image.data(), &header, sizeof header);
 }
 
 const GraphIds* ImageView::find(std::string_view name) const noexcept {

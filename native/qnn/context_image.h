@@ -19,6 +19,9 @@ namespace lutra::qnn {
 /// SoC); see decode_image. Throws as Context::binary does.
 std::vector<std::byte> encode_image(std::string_view key, const Context& context, std::span<const GraphIds> graphs);
 
+/// Writes the checksum of an image whose other bytes are there. Does nothing to bytes that have no room for a header.
+void seal_image(std::span<std::byte> image) noexcept;
+
 /// A view of an image; points into the bytes that were decoded.
 struct ImageView {
   std::string_view key;

@@ -44,7 +44,7 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
     info_.backend = device->backend()->library().info();
     segments_ = std::make_unique<NpuSegments>(plan_, *weights_, std::move(device), options.cache, watch_.get());
     info_.from_cache = segments_->from_cache();
-    for (const plan::Segment& s : plan_.segments) info_.segments.push_back({s.name, s.nodes.size()});
+    for (const plan::Segment& s : plan_.segments) info_.segments.push_back({std::string(s.name), s.nodes.size()});
   }
   info_.graphs_ms = ms_since(begin);
 

@@ -34,27 +34,28 @@ qnn::abi::DataType qnn_dtype(plan::DType type, bool quantized) {
 }
 
 qnn::ParamDesc qnn_param(const plan::Param& p) {
+  const std::string name(p.name);
   switch (p.type) {
-    case plan::ParamType::kF32: return qnn::ParamDesc::f32(p.name, static_cast<float>(p.values[0]));
-    case plan::ParamType::kU32: return qnn::ParamDesc::u32(p.name, static_cast<uint32_t>(p.values[0]));
-    case plan::ParamType::kI32: return qnn::ParamDesc::i32(p.name, static_cast<int32_t>(p.values[0]));
-    case plan::ParamType::kBool: return qnn::ParamDesc::boolean(p.name, p.values[0] != 0);
+    case plan::ParamType::kF32: return qnn::ParamDesc::f32(name, static_cast<float>(p.values[0]));
+    case plan::ParamType::kU32: return qnn::ParamDesc::u32(name, static_cast<uint32_t>(p.values[0]));
+    case plan::ParamType::kI32: return qnn::ParamDesc::i32(name, static_cast<int32_t>(p.values[0]));
+    case plan::ParamType::kBool: return qnn::ParamDesc::boolean(name, p.values[0] != 0);
     case plan::ParamType::kU32Tensor1: case plan::ParamType::kU32Tensor: break;
   }
-  return qnn::ParamDesc::tensor(p.name, p.dims, std::vector<uint32_t>(p.values.begin(), p.values.end()));
+  return qnn::ParamDesc::tensor(name, {p.dims.begin(), p.dims.end()}, {p.values.begin(), p.values.end()});
 }
 
 /// One segment on its way into a graph: plan tensors are created when a node first names them.
 class SegmentBuilder {
  public:
   SegmentBuilder(const plan::Plan& plan, const plan::Segment& segment, const store::WeightStore& weights, std::shared_ptr<const qnn::Context> context)
-      : plan_(plan), segment_(segment), weights_(weights), builder_(std::move(context), segment.name) {}
+      : plan_(plan), segment_(segment), weights_(weights), builder_(std::move(context), std::string(segment.name)) {}
 
   qnn::Graph build() {
     for (uint32_t t : segment_.inputs) refs_[t] = builder_.input(desc(t));
     for (uint32_t t : segment_.outputs) refs_[t] = builder_.output(desc(t));
     for (const plan::Node& node : segment_.nodes) {
-      qnn::NodeDesc d{node.name, node.op, refs(node.inputs), refs(node.outputs), {}};
+      qnn::NodeDesc d{std::string(node.name), std::string(node.op), refs(node.inputs), refs(node.outputs), {}};
       for (const plan::Param& p : node.params) d.params.push_back(qnn_param(p));
       builder_.node(d);
     }
@@ -64,7 +65,7 @@ class SegmentBuilder {
  private:
   qnn::TensorDesc desc(uint32_t t) const {
     const plan::Tensor& tensor = plan_.tensors[t];
-    qnn::TensorDesc d{tensor.name, qnn_dtype(tensor.dtype, tensor.quant != plan::QuantKind::kNone), {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, {}, {}};
+    qnn::TensorDesc d{std::string(tensor.name), qnn_dtype(tensor.dtype, tensor.quant != plan::QuantKind::kNone), {tensor.dims.begin(), tensor.dims.begin() + tensor.rank}, {}, {}};
     if (tensor.quant == plan::QuantKind::kScaleOffset) d.encoding = qnn::Encoding::scale_offset(tensor.scale, tensor.offset);
     if (tensor.quant == plan::QuantKind::kAxis) {
       d.encoding = qnn::Encoding::per_axis(tensor.axis, plan::stored_weight(weights_, plan_.tensors[tensor.axis_scales]).as<float>(store::TensorType::kF32));
@@ -73,7 +74,7 @@ class SegmentBuilder {
     return d;
   }
 
-  std::vector<qnn::TensorRef> refs(const std::vector<uint32_t>& tensors) {
+  std::vector<qnn::TensorRef> refs(std::span<const uint32_t> tensors) {
     std::vector<qnn::TensorRef> out;
     for (uint32_t t : tensors) {
       auto [at, fresh] = refs_.try_emplace(t);
@@ -91,14 +92,14 @@ class SegmentBuilder {
 };
 
 qnn::TensorDesc io_desc(const plan::Tensor& t) {
-  qnn::TensorDesc d{t.name, qnn_dtype(t.dtype, t.quant != plan::QuantKind::kNone), {t.dims.begin(), t.dims.begin() + t.rank}, {}, {}};
+  qnn::TensorDesc d{std::string(t.name), qnn_dtype(t.dtype, t.quant != plan::QuantKind::kNone), {t.dims.begin(), t.dims.begin() + t.rank}, {}, {}};
   if (t.quant == plan::QuantKind::kScaleOffset) d.encoding = qnn::Encoding::scale_offset(t.scale, t.offset);
   return d;
 }
 
 /// Names of weights that a CPU step reads: their pages stay.
-std::set<std::string> cpu_weights(const plan::Plan& plan) {
-  std::set<std::string> names;
+std::set<std::string_view> cpu_weights(const plan::Plan& plan) {
+  std::set<std::string_view> names;
   for (const plan::Program& program : plan.programs) {
     for (const plan::Step& step : program.steps) {
       for (uint32_t t : step.inputs) names.insert(plan.tensors[t].weight);
@@ -189,7 +190,7 @@ void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weight
     const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "contextCreate");
     context_ = qnn::Context::create(device_);
   }
-  const std::set<std::string> keep = cpu_weights(plan);
+  const std::set<std::string_view> keep = cpu_weights(plan);
   std::vector<qnn::GraphIds> ids;
   for (const plan::Segment& segment : plan.segments) {
     const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "compiling the graph", static_cast<uint32_t>(graphs_.size()));

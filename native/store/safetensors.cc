@@ -28,15 +28,6 @@ constexpr std::array<TypeInfo, 15> kTypes{{
   throw Error(ErrorCode::kBadFile, "'" + path + "' is not a valid safetensors file: " + what, "download or convert the model again");
 }
 
-/// One entry of the header, before it is tied to the data.
-struct Entry {
-  std::string name;
-  TensorType type = TensorType::kU8;
-  std::vector<uint64_t> shape;
-  uint64_t begin = 0;  // bytes from the start of the data
-  uint64_t end = 0;
-};
-
 TensorType parse_type(JsonScanner& json) {
   const std::string name = json.string();
   for (const TypeInfo& info : kTypes) {
@@ -45,109 +36,115 @@ TensorType parse_type(JsonScanner& json) {
   json.fail("unknown dtype " + quote(name));
 }
 
-std::vector<uint64_t> parse_integers(JsonScanner& json) {
-  std::vector<uint64_t> values;
+/// Up to `out.size()` integers in brackets; how many there were.
+size_t parse_integers(JsonScanner& json, std::span<uint64_t> out) {
   json.expect('[');
-  if (json.accept(']')) return values;
+  if (json.accept(']')) return 0;
+  size_t count = 0;
   do {
-    values.push_back(json.integer());
+    if (count == out.size()) json.fail("more than " + std::to_string(out.size()) + " numbers");
+    out[count++] = json.integer();
   } while (json.accept(','));
   json.expect(']');
-  return values;
+  return count;
+}
+
+/// Refuses a tensor that does not agree with itself or does not lie inside the data.
+void check_tensor(JsonScanner& json, const Tensor& tensor, uint64_t begin, uint64_t end, uint64_t data_bytes) {
+  const auto fail = [&](const std::string& what) { json.fail("tensor " + quote(tensor.name) + " " + what); };
+  if (begin > end || end > data_bytes) {
+    fail("has data_offsets [" + std::to_string(begin) + ", " + std::to_string(end) + "], but there are " + std::to_string(data_bytes) + " bytes of data");
+  }
+  uint64_t bytes = tensor_type_size(tensor.type);
+  for (uint64_t dim : tensor.shape) {
+    if (dim != 0 && bytes > UINT64_MAX / dim) fail("has a shape that overflows");
+    bytes *= dim;
+  }
+  if (bytes != end - begin) fail("needs " + std::to_string(bytes) + " bytes for its shape and dtype, but has " + std::to_string(end - begin));
 }
 
 /// The object behind a tensor's name.
-Entry parse_entry(JsonScanner& json, std::string name) {
-  Entry entry;
-  entry.name = std::move(name);
+void parse_tensor(JsonScanner& json, std::span<const std::byte> data, Tensor& tensor) {
   std::optional<TensorType> type;
-  std::optional<std::vector<uint64_t>> shape, offsets;
+  std::array<uint64_t, SafetensorsFile::kMaxRank> shape;
+  std::array<uint64_t, 2> offsets;
+  std::optional<size_t> rank, offset_count;
   json.expect('{');
   do {
     const std::string key = json.string();
     json.expect(':');
-    const bool repeated = (key == "dtype" && type) || (key == "shape" && shape) || (key == "data_offsets" && offsets);
-    if (repeated) json.fail("second " + quote(key) + " of tensor " + quote(entry.name));
+    const bool repeated = (key == "dtype" && type) || (key == "shape" && rank) || (key == "data_offsets" && offset_count);
+    if (repeated) json.fail("second " + quote(key) + " of tensor " + quote(tensor.name));
     if (key == "dtype") {
       type = parse_type(json);
     } else if (key == "shape") {
-      shape = parse_integers(json);
+      rank = parse_integers(json, shape);
     } else if (key == "data_offsets") {
-      offsets = parse_integers(json);
+      offset_count = parse_integers(json, offsets);
     } else {
-      json.fail("unknown key " + quote(key) + " of tensor " + quote(entry.name));
+      json.fail("unknown key " + quote(key) + " of tensor " + quote(tensor.name));
     }
   } while (json.accept(','));
   json.expect('}');
-  if (!type || !shape || !offsets || offsets->size() != 2) json.fail("tensor " + quote(entry.name) + " lacks dtype, shape or two data_offsets");
-  entry.type = *type;
-  entry.shape = std::move(*shape);
-  entry.begin = (*offsets)[0];
-  entry.end = (*offsets)[1];
-  return entry;
+  if (!type || !rank || offset_count != offsets.size()) json.fail("tensor " + quote(tensor.name) + " lacks dtype, shape or two data_offsets");
+  tensor.type = *type;
+  tensor.shape.assign(shape.begin(), shape.begin() + static_cast<ptrdiff_t>(*rank));
+  check_tensor(json, tensor, offsets[0], offsets[1], data.size());
+  tensor.data = data.subspan(offsets[0], offsets[1] - offsets[0]);
 }
 
-void parse_metadata(JsonScanner& json, std::map<std::string, std::string, std::less<>>& metadata) {
+/// Strings by strings. Nothing in it concerns lutra, so nothing is kept.
+void skip_metadata(JsonScanner& json) {
   json.expect('{');
   if (json.accept('}')) return;
   do {
-    std::string key = json.string();
+    json.string();
     json.expect(':');
-    std::string value = json.string();
-    if (!metadata.emplace(std::move(key), std::move(value)).second) json.fail("a key of __metadata__ appears twice");
+    json.string();
   } while (json.accept(','));
   json.expect('}');
 }
 
-std::vector<Entry> parse_header(std::string_view text, std::map<std::string, std::string, std::less<>>& metadata) {
-  std::vector<Entry> entries;
-  JsonScanner json(text);
+using Tensors = std::map<std::string, Tensor, std::less<>>;
+
+/// Tensors go into the map as they are read: a hostile header must not cost a multiple of itself.
+void parse_header(JsonScanner& json, const MappedFile& file, std::span<const std::byte> data, Tensors& tensors) {
   bool has_metadata = false;
   json.expect('{');
-  if (!json.accept('}')) {
-    do {
-      std::string name = json.string();
-      json.expect(':');
-      if (name != "__metadata__") {
-        entries.push_back(parse_entry(json, std::move(name)));
-        continue;
-      }
+  if (json.accept('}')) return json.end();
+  do {
+    std::string name = json.string();
+    json.expect(':');
+    if (name == "__metadata__") {
       if (has_metadata) json.fail("second __metadata__");
       has_metadata = true;
-      parse_metadata(json, metadata);
-    } while (json.accept(','));
-    json.expect('}');
-  }
+      skip_metadata(json);
+      continue;
+    }
+    const auto [place, fresh] = tensors.try_emplace(std::move(name));
+    if (!fresh) json.fail("tensor " + quote(place->first) + " appears twice");
+    place->second.name = place->first;
+    place->second.file = &file;
+    parse_tensor(json, data, place->second);
+  } while (json.accept(','));
+  json.expect('}');
   json.end();
-  return entries;
-}
-
-/// Empty when the entry agrees with itself and lies inside the data; otherwise what is wrong.
-std::string entry_fault(const Entry& entry, uint64_t data_bytes) {
-  if (entry.begin > entry.end || entry.end > data_bytes) {
-    return "has data_offsets [" + std::to_string(entry.begin) + ", " + std::to_string(entry.end) + "], but there are " + std::to_string(data_bytes) + " bytes of data";
-  }
-  uint64_t bytes = tensor_type_size(entry.type);
-  for (uint64_t dim : entry.shape) {
-    if (dim != 0 && bytes > UINT64_MAX / dim) return "has a shape that overflows";
-    bytes *= dim;
-  }
-  if (bytes != entry.end - entry.begin) {
-    return "needs " + std::to_string(bytes) + " bytes for its shape and dtype, but has " + std::to_string(entry.end - entry.begin);
-  }
-  return {};
 }
 
 /// The data must be covered from front to back, each byte by one tensor: a hole could hide bytes, an overlap could alias weights.
-void check_cover(std::vector<Entry>& entries, uint64_t data_bytes, const std::string& path) {
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.begin != b.begin ? a.begin < b.begin : a.end < b.end; });
-  uint64_t at = 0;
-  for (const Entry& entry : entries) {
-    if (entry.begin < at) bad_file(path, "tensor " + quote(entry.name) + " overlaps the one before it");
-    if (entry.begin > at) bad_file(path, "there is a hole of " + std::to_string(entry.begin - at) + " bytes before tensor " + quote(entry.name));
-    at = entry.end;
+void check_cover(const Tensors& tensors, std::span<const std::byte> data, const std::string& path) {
+  std::vector<const Tensor*> order;
+  order.reserve(tensors.size());
+  for (const auto& [name, tensor] : tensors) order.push_back(&tensor);
+  std::sort(order.begin(), order.end(), [](const Tensor* a, const Tensor* b) { return a->data.data() != b->data.data() ? a->data.data() < b->data.data() : a->data.size() < b->data.size(); });
+  const std::byte* at = data.data();
+  for (const Tensor* tensor : order) {
+    if (tensor->data.data() < at) bad_file(path, "tensor " + quote(tensor->name) + " overlaps the one before it");
+    if (tensor->data.data() > at) bad_file(path, "there is a hole of " + std::to_string(tensor->data.data() - at) + " bytes before tensor " + quote(tensor->name));
+    at += tensor->data.size();
   }
-  if (at != data_bytes) bad_file(path, std::to_string(data_bytes - at) + " bytes after the last tensor belong to none");
+  const auto left = static_cast<size_t>(data.data() + data.size() - at);
+  if (left != 0) bad_file(path, std::to_string(left) + " bytes after the last tensor belong to none");
 }
 
 }  // namespace
@@ -184,28 +181,15 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(std::make_uniq
   if (text.empty() || text.front() != '{') bad_file(path, "its header does not begin with '{'");
   if (!is_utf8(text)) bad_file(path, "its header is not UTF-8");
 
-  std::vector<Entry> entries;
+  const std::span<const std::byte> data = bytes.subspan(8 + header_bytes);
+  data_bytes_ = data.size();
+  JsonScanner json(text);
   try {
-    entries = parse_header(text, metadata_);
+    parse_header(json, *file_, data, tensors_);
   } catch (const JsonError& e) {
     bad_file(path, e.what() + std::string(" of the header"));
   }
-  const std::span<const std::byte> data = bytes.subspan(8 + header_bytes);
-  data_bytes_ = data.size();
-  for (const Entry& entry : entries) {
-    if (const std::string fault = entry_fault(entry, data_bytes_); !fault.empty()) bad_file(path, "tensor " + quote(entry.name) + " " + fault);
-  }
-  check_cover(entries, data_bytes_, path);
-  for (Entry& entry : entries) {
-    const auto [place, fresh] = tensors_.try_emplace(entry.name);
-    if (!fresh) bad_file(path, "tensor " + quote(entry.name) + " appears twice");
-    Tensor& tensor = place->second;
-    tensor.name = std::move(entry.name);
-    tensor.type = entry.type;
-    tensor.shape = std::move(entry.shape);
-    tensor.data = data.subspan(entry.begin, entry.end - entry.begin);
-    tensor.file = file_.get();
-  }
+  check_cover(tensors_, data, path);
 }
 
 }  // namespace lutra::store

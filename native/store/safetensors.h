@@ -25,7 +25,7 @@ size_t tensor_type_size(TensorType type) noexcept;
 
 /// A tensor in a mapped file; everything is borrowed from the file's object.
 struct Tensor {
-  std::string name;
+  std::string_view name;
   TensorType type = TensorType::kU8;
   std::vector<uint64_t> shape;  // empty: a scalar
   std::span<const std::byte> data;  // row major, little endian
@@ -49,12 +49,12 @@ struct Tensor {
 class SafetensorsFile {
  public:
   static constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the limit of the format's own reader
+  static constexpr size_t kMaxRank = 16;  // dimensions; the format has no limit, models have at most 5
 
   /// Maps the file and checks the whole header. Throws Error(kNotFound), Error(kIo), or Error(kBadFile) with the path and what is wrong.
   explicit SafetensorsFile(const std::string& path);
 
   const std::map<std::string, Tensor, std::less<>>& tensors() const noexcept { return tensors_; }
-  const std::map<std::string, std::string, std::less<>>& metadata() const noexcept { return metadata_; }
   const MappedFile& file() const noexcept { return *file_; }
   /// Bytes of tensor data.
   uint64_t data_bytes() const noexcept { return data_bytes_; }
@@ -62,7 +62,6 @@ class SafetensorsFile {
  private:
   std::unique_ptr<MappedFile> file_;
   std::map<std::string, Tensor, std::less<>> tensors_;
-  std::map<std::string, std::string, std::less<>> metadata_;
   uint64_t data_bytes_ = 0;
 };
 

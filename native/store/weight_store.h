@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,7 +30,10 @@ class WeightStore {
 
  private:
   std::vector<SafetensorsFile> files_;
-  std::map<std::string_view, const Tensor*> index_;
+  /// The first tensor of the index whose name is not below `name`.
+  std::vector<const Tensor*>::const_iterator place_of(std::string_view name) const noexcept;
+
+  std::vector<const Tensor*> index_;  // by name
 };
 
 }  // namespace lutra::store

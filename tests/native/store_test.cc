@@ -109,8 +109,6 @@ TEST_F(Store, ReadsTensors) {
   const SafetensorsFile file = std::move(loaded);
   EXPECT_EQ(file.tensors().size(), 4u);
   EXPECT_EQ(file.data_bytes(), 33u);
-  EXPECT_EQ(file.metadata().at("format"), "pt");
-  EXPECT_EQ(file.metadata().at("kéy"), "🦦 \"otter\"");
   const Tensor& b = file.tensors().at("b.weight");
   EXPECT_EQ(b.description(), "F32 [2, 3]");
   EXPECT_EQ(b.elements(), 6u);
@@ -167,7 +165,7 @@ TEST_F(Store, RefusesMalformedHeaders) {
       {"no shape", "{\"a\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", four, "lacks dtype"},
       {"no offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", four, "lacks dtype"},
       {"one offset", "{\"a\":" + entry("F32", "[1]", "[4]") + "}", four, "two data_offsets"},
-      {"three offsets", "{\"a\":" + entry("F32", "[1]", "[0,4,4]") + "}", four, "two data_offsets"},
+      {"three offsets", "{\"a\":" + entry("F32", "[1]", "[0,4,4]") + "}", four, "more than 2 numbers"},
       {"dtype twice", "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", four, "second 'dtype'"},
       {"unknown key", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":1}}", four, "unknown key 'x'"},
       {"negative offset", "{\"a\":" + entry("F32", "[1]", "[-4,0]") + "}", four, "non-negative integer"},
@@ -194,7 +192,8 @@ TEST_F(Store, RefusesMalformedHeaders) {
       {"name twice by an escape", "{\"a\":" + entry("U8", "[4]", "[0,4]") + ",\"\\u0061\":" + entry("U8", "[4]", "[4,8]") + "}", eight, "appears twice"},
       {"metadata twice", "{\"__metadata__\":{},\"__metadata__\":{}}", "", "second __metadata__"},
       {"metadata of numbers", "{\"__metadata__\":{\"a\":1}}", "", "expected '\"'"},
-      {"metadata key twice", "{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", "", "appears twice"},
+      {"unfinished metadata", "{\"__metadata__\":{\"a\":\"1\"", "", "expected '}'"},
+      {"more dimensions than any tensor", "{\"a\":" + entry("U8", "[4,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "[0,4]") + "}", four, "more than 16 numbers"},
       {"unfinished name", "{\"a", four, "unfinished string"},
       {"control character", "{\"a\nb\":" + entry("U8", "[4]", "[0,4]") + "}", four, "control character"},
       {"unknown escape", "{\"\\x\":" + entry("U8", "[4]", "[0,4]") + "}", four, "unknown escape"},
