@@ -102,6 +102,7 @@ const std::vector<UnaryRow>& unary_rows() {
       {"Relu1", [](double x) { return std::clamp(x, -1.0, 1.0); }, Values::kAny, kNoS16, {}, true},
       {"Relu6", [](double x) { return std::clamp(x, 0.0, 6.0); }, Values::kWide, kNoS16, {}, true},
       {"ReluMinMax", [](double x) { return std::clamp(x, -0.5, 1.5); }, Values::kAny, kNoS16, {qnn::ParamDesc::f32("min_value", -0.5f), qnn::ParamDesc::f32("max_value", 1.5f)}, true},
+      {"ReluMinMax", [](double x) { return std::clamp(x, -20.0, 30.0); }, Values::kSmallIntegers, {kI32}, {qnn::ParamDesc::f32("min_value", -20.5f), qnn::ParamDesc::f32("max_value", 30.5f)}},
       {"Sigmoid", sigmoid, Values::kWide, {kU8, kS8, kU16, kS16}, {}, true},
       {"Tanh", hyperbolic_tangent, Values::kAny, all_reals(), {}, false},
       {"ElementWiseUnary", [](double x) { return std::abs(x); }, Values::kAny, {kF16, kU8, kU16}, operation(0)},

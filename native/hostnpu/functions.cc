@@ -109,6 +109,11 @@ float relu(float x, S) { return x < 0.0f ? 0.0f : x; }
 int64_t relu_i(int64_t x, S) { return std::max<int64_t>(x, 0); }
 // Not std::clamp: bounds in the wrong order must not be undefined.
 float relu_min_max(float x, S s) { return std::min(std::max(x, s.low), s.high); }
+/// Bounds of integers are taken towards zero.
+int64_t relu_min_max_i(int64_t x, S s) {
+  const auto whole = [](float bound) { return static_cast<int64_t>(std::clamp(bound, -0x1p62f, 0x1p62f)); };
+  return std::min(std::max(x, whole(s.low)), whole(s.high));
+}
 float sigmoid(float x, S) { return 1.0f / (1.0f + std::exp(-x)); }
 float softplus(float x, S s) { return s.beta * x > s.threshold ? x : std::log1p(std::exp(s.beta * x)) / s.beta; }
 float hyperbolic_tangent(float x, S) { return std::tanh(x); }
@@ -172,7 +177,7 @@ constexpr Function kNeuron[] = {
     single<hard_sigmoid>("HardSigmoid"),
     single<hard_swish>("HardSwish"),
     {"Relu", 1, false, unary<relu, float>, unary<relu_i, int64_t>, kernels::UnaryOp::kRelu},
-    single<relu_min_max>("ReluMinMax"),
+    single<relu_min_max, relu_min_max_i>("ReluMinMax"),
     {"Sigmoid", 1, false, unary<sigmoid, float>, nullptr, kernels::UnaryOp::kSigmoid},
     single<softplus>("Softplus"),
     single<hyperbolic_tangent>("Tanh"),

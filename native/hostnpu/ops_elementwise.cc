@@ -1,6 +1,7 @@
 // Element-wise ops with broadcasting: one stage, the functions of functions.h.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "hostnpu/box.h"
 #include "hostnpu/elements.h"
@@ -145,7 +146,7 @@ constexpr Row kRows[] = {
     {"Relu", "Relu", kAll, kSingleOrInt},
     {"Relu1", "ReluMinMax", kTypesReal, kSingle},
     {"Relu6", "ReluMinMax", kTypesReal, kSingle},
-    {"ReluMinMax", "ReluMinMax", kTypesReal, kSingle},
+    {"ReluMinMax", "ReluMinMax", kAll, kSingleOrInt},
     {"Sigmoid", "Sigmoid", kTypesReal, kSingle},
     {"Tanh", "Tanh", kTypesReal, kSingle},
     {"ElementWiseBinary", nullptr, kAll | kTypeU32 | kTypeBool, "the types of the op that `operation` names, also different quantised ones on each side; shapes that repeat to the output's"},
@@ -174,8 +175,9 @@ Settings settings_of(const Node& node, const Function& function) {
     required_param(node, "min_value");
     required_param(node, "max_value");
   }
-  return {float_param(node, "alpha", alpha), float_param(node, "beta", beta), float_param(node, "min_value", is_relu1 ? -1.0f : 0.0f), float_param(node, "max_value", is_relu6 ? 6.0f : 1.0f),
-          float_param(node, "threshold", 20.0f)};
+  const float low = float_param(node, "min_value", is_relu1 ? -1.0f : 0.0f), high = float_param(node, "max_value", is_relu6 ? 6.0f : 1.0f);
+  if (std::isnan(low) || std::isnan(high)) refuse("min_value or max_value is not a number");
+  return {float_param(node, "alpha", alpha), float_param(node, "beta", beta), low, high, float_param(node, "threshold", 20.0f)};
 }
 
 void check_params(const Node& node) {

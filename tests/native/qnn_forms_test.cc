@@ -348,6 +348,25 @@ TEST_F(Forms, SoftmaxAndLayerNorm) {
   refuses("LayerNorm", {act(F16, shape(4)), fixed(F16, {K}), fixed(F16, {K})}, act(F16, shape(4)), norm_params(2));
 }
 
+/// The rows of reductions, sorting and images: what they take is in the conformance table, here is what they do not.
+TEST_F(Forms, RefusedRowAndImageOps) {
+  const auto axis = [](uint32_t a) { return std::vector{ParamDesc::u32("axis", a)}; };
+  const auto keep = [](uint32_t a) { return std::vector{ParamDesc::tensor("axes", {1}, {a}), ParamDesc::boolean("keep_dims", true)}; };
+  for (const char* op : {"Softmax", "LogSoftmax"}) refuses(op, {act(F16, shape(4))}, act(F16, shape(4)), axis(2));
+  refuses("LogSoftmax", {act(S8, shape(4))}, act(S8, shape(4)), axis(3));
+  refuses("ReduceMin", {act(S16, shape(4))}, act(S16, shape(4, 1)), keep(3));
+  refuses("ReduceMean", {act(I32, shape(4))}, act(I32, shape(4, 1)), keep(3));
+  refuses("Argmax", {act(F16, shape(4))}, act(U32, shape(3)), axis(3));
+  refuses("CumulativeSum", {act(S8, shape(4))}, act(S8, shape(4)), axis(3));
+  refuses("HadamardTransform", {act(F16, shape(4))}, act(F16, shape(4)));
+  refuses("Cast", {act(F16, shape(4))}, act(U8, shape(4)));
+  refuses("Cast", {act(U16, shape(4))}, act(I32, shape(4)));
+  refuses("DepthToSpace", {act(S16, {1, 4, 4, 16})}, act(S16, {1, 8, 8, 4}), {ParamDesc::tensor("block_size", {2}, {2, 2}), ParamDesc::u32("mode", 0)});
+  refuses("ResizeNearestNeighbor", {act(S16, {1, 4, 4, 16})}, act(S16, {1, 8, 8, 16}), {ParamDesc::boolean("align_corners", false), ParamDesc::boolean("half_pixel_centers", false)});
+  refuses("ScatterElements", {act(F16, {4, 8}), act(I32, {2, 8}), act(F16, {2, 8})}, act(F16, {4, 8}), {ParamDesc::u32("axis", 0), ParamDesc::u32("reduction", 1)});
+  refuses("ScatterElements", {act(S8, {4, 8}), act(I32, {2, 8}), act(S8, {2, 8})}, act(S8, {4, 8}), axis(0));
+}
+
 TEST_F(Forms, TransposeConcatSplitSlice) {
   const auto perm = [](std::vector<uint32_t> order) { return std::vector{ParamDesc::tensor("perm", {static_cast<uint32_t>(order.size())}, order)}; };
   const auto axis = [](uint32_t a) { return ParamDesc::u32("axis", a); };
