@@ -1,5 +1,6 @@
 #include "hostnpu/binary.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -241,7 +242,7 @@ std::shared_ptr<TensorInfo> restore_tensor(const StoredTensor& stored) {
   return tensor;
 }
 
-void restore_graph(const StoredGraph& stored, Context& context) {
+void restore_graph(const StoredGraph& stored, Context& context, const Watch* watch) {
   const auto graph = context.create_graph(stored.name);
   for (const StoredTensor& tensor : stored.tensors) {
     graph->add_tensor(restore_tensor(tensor));
@@ -262,7 +263,15 @@ void restore_graph(const StoredGraph& stored, Context& context) {
     for (const uint32_t id : from.outputs) node.outputs.push_back(find(id));
     graph->add_node(std::move(node), context.backend());
   }
-  graph->finalize(context.backend(), context);
+  graph->finalize(context, nullptr, watch);
+}
+
+/// Refuses names of graphs that the binary does not have.
+void check_wanted(const StoredContext& stored, const std::vector<std::string>& wanted) {
+  for (const std::string& name : wanted) {
+    const bool known = std::any_of(stored.graphs.begin(), stored.graphs.end(), [&](const StoredGraph& graph) { return graph.name == name; });
+    if (!known) throw Failure(abi::kContextInvalidConfig, "the context binary has no graph '" + name + "', which the configuration enables");
+  }
 }
 
 }  // namespace
@@ -326,18 +335,29 @@ StoredContext read_binary(std::span<const std::byte> bytes) {
   return out;
 }
 
-std::shared_ptr<Context> restore_context(std::span<const std::byte> bytes, std::shared_ptr<Backend> backend) {
+std::shared_ptr<Context> restore_context(std::span<const std::byte> bytes, std::shared_ptr<Backend> backend, const ContextSettings& settings, const Watch* watch) {
   auto context = std::make_shared<Context>(std::move(backend));
+  context->apply(settings);
   try {
     const StoredContext stored = read_binary(bytes);
+    if (settings.graphs) check_wanted(stored, *settings.graphs);
     for (const StoredTensor& tensor : stored.tensors) {
       context->add_tensor(restore_tensor(tensor));
       context->reserve_ids(tensor.info.id);
     }
-    for (const StoredGraph& graph : stored.graphs) restore_graph(graph, *context);
+    for (const StoredGraph& graph : stored.graphs) {
+      if (watch != nullptr) watch->check();
+      if (settings.graphs && std::find(settings.graphs->begin(), settings.graphs->end(), graph.name) == settings.graphs->end()) {
+        context->add_disabled(graph.name);
+      } else {
+        restore_graph(graph, *context, watch);
+      }
+    }
   } catch (const Failure& failure) {
-    if (failure.code() == abi::kContextBinaryVersion) throw;
-    // Whatever is wrong with the contents, to the client it is the binary that is wrong.
+    // Whatever else is wrong with the contents, to the client it is the binary that is wrong.
+    for (const abi::ErrorCode code : {abi::kContextBinaryVersion, abi::kContextInvalidConfig, abi::kContextAborted, abi::kContextTimedOut}) {
+      if (failure.code() == code) throw;
+    }
     throw Failure(abi::kContextCreateFromBinary, failure.what());
   }
   return context;

@@ -52,7 +52,7 @@ struct StoredContext {
 /// Throws Failure(kContextBinaryVersion or kContextCreateFromBinary).
 StoredContext read_binary(std::span<const std::byte> bytes);
 
-/// A context with finalized graphs out of a binary. Throws Failure.
-std::shared_ptr<Context> restore_context(std::span<const std::byte> bytes, std::shared_ptr<Backend> backend);
+/// A context with finalized graphs out of a binary: all, or those that the settings name. `watch` may be NULL. Throws Failure.
+std::shared_ptr<Context> restore_context(std::span<const std::byte> bytes, std::shared_ptr<Backend> backend, const ContextSettings& settings, const Watch* watch);
 
 }  // namespace lutra::hostnpu

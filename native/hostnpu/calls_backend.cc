@@ -1,5 +1,9 @@
 // Properties, log, backend, device, errors.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <mutex>
+#include <unordered_map>
 
 #include "hostnpu/calls.h"
 #include "hostnpu/op.h"
@@ -9,58 +13,37 @@ namespace {
 
 // ------------------------------------------------------------------------------------------------------------ properties
 
-/// Keys of the published interface that mean something here; 0 supported, kNotSupported not. Each group has a key of its own.
-struct Property {
-  uint32_t key;
-  abi::Status status;
+/// Keys of the published interface, by group; what is in none of the two lists is unknown. The groups that every library has are no keys.
+constexpr uint32_t kSupported[] = {
+    107,                                     // graphs are composed here
+    202, 205, 206, 210, 211, 212,            // context: binaries, configuration, enabled graphs, validation, signals while loading, lists of binaries
+    302, 303, 304, 305, 307, 308, 309, 310,  // graph: configuration, signals, asynchronous execution, no inputs, signals of finalize, execute and executeAsync, bound profiles
+    311, 313, 315, 316, 317, 322,            // execution, profiles of a call, profiling state, number of profiled executions, bound memory, graphs are prepared here
+    502, 503, 509, 510, 511, 512, 514,       // tensor: registered memory, tensors of a context, SCALE_OFFSET, AXIS, BW, BW_AXIS, BLOCKWISE_EXPANSION
+    1001, 1002,                              // error, with verbose messages
+    1101, 1102, 1103, 1104,                  // memory: ION, CUSTOM, DMA_BUF
+    1201, 1202, 1203,                        // signal: abort, timeout
+    1301,                                    // log
+    1401, 1403, 1404,                        // profile: limit of events, extended data
+    1501,                                    // device
 };
-constexpr Property kProperties[] = {
-    {101, abi::kSuccess},        // backend
-    {201, abi::kSuccess},        // context
-    {202, abi::kSuccess},        // context binaries
-    {301, abi::kSuccess},        // graph
-    {322, abi::kSuccess},        // graphs are prepared on this machine
-    {401, abi::kNotSupported},   // op packages
-    {501, abi::kSuccess},        // tensor
-    {502, abi::kNotSupported},   // memory handles
-    {513, abi::kNotSupported},   // BLOCK encoding
-    {514, abi::kSuccess},        // BLOCKWISE_EXPANSION encoding
-    {1001, abi::kSuccess},       // error
-    {1101, abi::kNotSupported},  // memory
-    {1102, abi::kNotSupported},  {1103, abi::kNotSupported}, {1104, abi::kNotSupported},
-    {1201, abi::kNotSupported},  // signal
-    {1301, abi::kSuccess},       // log
-    {1401, abi::kSuccess},       // profile
-    {1501, abi::kSuccess},       // device
-    {1502, abi::kNotSupported},  // device infrastructure
+constexpr uint32_t kUnsupported[] = {
+    105, 106, 108,                           // op packages, platform options, custom properties
+    207, 208, 209,                           // context: memory limit, persistent binaries, compatibility (accepted, without effect)
+    213, 214, 215, 216, 217, 218, 219,       // updates, sections, custom properties, incremental binaries, deferred graphs, partial updates
+    306, 312, 314, 318, 319, 320, 321,       // graph: priority (accepted), batch multiples, subgraphs, buffers of the library, finalizing again, custom properties, early ends
+    401, 402, 403, 404,                      // op packages
+    504, 505, 506, 507, 508, 513, 515, 516,  // tensor: dynamic dimensions, sparsity, updates, BLOCK, VECTOR, deferred data
+    517, 518, 519, 520, 521, 522, 523, 524,  // optional tensors, MX and UBWC formats
+    1302,                                    // log without a callback (accepted, silent)
+    1402, 1405,                              // profile: custom configuration, traces
+    1502,                                    // device infrastructure
+    2001, 2002,                              // custom
 };
 
 abi::Status property_has_capability(uint32_t key) {
-  for (const Property& property : kProperties) {
-    if (property.key == key) return property.status;
-  }
-  return abi::kPropertyUnknownKey;
-}
-
-// ------------------------------------------------------------------------------------------------------------------- log
-
-abi::Status log_create(abi::LogCallback callback, uint32_t level, abi::LogHandle* out) {
-  if (out == nullptr) return abi::kInvalidArgument;
-  return guarded(nullptr, [&] { *out = publish<abi::LogHandle>(std::make_shared<Log>(callback, level)); });
-}
-
-abi::Status log_set_level(abi::LogHandle handle, uint32_t level) {
-  const auto log = lookup<Log>(handle);
-  if (log == nullptr) return abi::kInvalidArgument;
-  log->set_level(level);
-  return abi::kSuccess;
-}
-
-abi::Status log_free(abi::LogHandle handle) {
-  const auto log = release<Log>(handle);
-  if (log == nullptr) return abi::kInvalidArgument;
-  log->close();
-  return abi::kSuccess;
+  if (std::find(std::begin(kSupported), std::end(kSupported), key) != std::end(kSupported)) return abi::kSuccess;
+  return std::find(std::begin(kUnsupported), std::end(kUnsupported), key) != std::end(kUnsupported) ? abi::kNotSupported : abi::kPropertyUnknownKey;
 }
 
 // --------------------------------------------------------------------------------------------------------------- backend
@@ -93,6 +76,13 @@ abi::Status backend_create(abi::LogHandle log_handle, const abi::BackendConfig**
 abi::Status backend_set_config(abi::BackendHandle handle, const abi::BackendConfig**) {
   return lookup<Backend>(handle) == nullptr ? abi::kBackendInvalidHandle : abi::kSuccess;
 }
+
+abi::Status backend_get_property(abi::BackendHandle handle, abi::Property** list) {
+  return lookup<Backend>(handle) == nullptr ? static_cast<abi::Status>(abi::kBackendInvalidHandle) : get_properties(list, abi::kBackendInvalidArgument);
+}
+
+/// The only option, a SoC, is as welcome as that of a device.
+abi::Status global_config_set(const abi::AnyConfig**) { return abi::kSuccess; }
 
 abi::Status backend_get_api_version(abi::ApiVersion* out) {
   if (out == nullptr) return abi::kBackendInvalidArgument;
@@ -199,12 +189,71 @@ abi::Status device_free(abi::DeviceHandle handle) { return release<Device>(handl
 // ---------------------------------------------------------------------------------------------------------------- errors
 
 abi::Status error_get_message(abi::Status error, const char** out) {
-  if (out == nullptr) return abi::kInvalidArgument;
+  if (out == nullptr) return abi::kErrorInvalidArgument;
   *out = error_message(error);
-  return *out == nullptr ? abi::kInvalidArgument : abi::kSuccess;
+  return *out == nullptr ? abi::kErrorInvalidHandle : abi::kSuccess;
 }
 
+/// Texts that clients hold, so that one that was made up is not freed. Never destroyed, as the handles.
+class Messages {
+ public:
+  const char* keep(std::string text) {
+    auto message = std::make_unique<std::string>(std::move(text));
+    const char* key = message->c_str();
+    const std::lock_guard lock(mutex_);
+    messages_.emplace(key, std::move(message));
+    return key;
+  }
+  bool free(const char* key) noexcept {
+    const std::lock_guard lock(mutex_);
+    return messages_.erase(key) != 0;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<const char*, std::unique_ptr<std::string>> messages_;
+};
+
+Messages& messages() {
+  static Messages& kept = *new Messages;
+  return kept;
+}
+
+abi::Status error_get_verbose_message(abi::Status error, const char** out) {
+  if (out == nullptr) return abi::kErrorInvalidArgument;
+  *out = nullptr;
+  try {
+    std::string text = verbose_message(error);
+    if (text.empty()) return abi::kErrorInvalidHandle;
+    *out = messages().keep(std::move(text));
+    return abi::kSuccess;
+  } catch (const std::bad_alloc&) {
+    return abi::kMemAlloc;
+  }
+}
+
+abi::Status error_free_verbose_message(const char* text) { return messages().free(text) ? abi::kSuccess : abi::kErrorInvalidHandle; }
+
 }  // namespace
+
+abi::Status log_create(abi::LogCallback callback, uint32_t level, abi::LogHandle* out) {
+  if (out == nullptr) return abi::kInvalidArgument;
+  return guarded(nullptr, [&] { *out = publish<abi::LogHandle>(std::make_shared<Log>(callback, level)); });
+}
+
+abi::Status log_set_level(abi::LogHandle handle, uint32_t level) {
+  const auto log = lookup<Log>(handle);
+  if (log == nullptr) return abi::kInvalidArgument;
+  log->set_level(level);
+  return abi::kSuccess;
+}
+
+abi::Status log_free(abi::LogHandle handle) {
+  const auto log = release<Log>(handle);
+  if (log == nullptr) return abi::kInvalidArgument;
+  log->close();
+  return abi::kSuccess;
+}
 
 void add_backend_calls(abi::AnyFunction* table) noexcept {
   using abi::Slot;
@@ -228,6 +277,10 @@ void add_backend_calls(abi::AnyFunction* table) noexcept {
   put(table, Slot::kDeviceGetInfo, device_get_info);
   put<abi::DeviceFreeFn>(table, Slot::kDeviceFree, device_free);
   put<abi::ErrorGetMessageFn>(table, Slot::kErrorGetMessage, error_get_message);
+  put<abi::ErrorGetMessageFn>(table, Slot::kErrorGetVerboseMessage, error_get_verbose_message);
+  put<abi::ErrorFreeVerboseMessageFn>(table, Slot::kErrorFreeVerboseMessage, error_free_verbose_message);
+  put<abi::BackendGetPropertyFn>(table, Slot::kBackendGetProperty, backend_get_property);
+  put<abi::GlobalConfigSetFn>(table, Slot::kGlobalConfigSet, global_config_set);
 }
 
 }  // namespace lutra::hostnpu

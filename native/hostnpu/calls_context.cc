@@ -1,48 +1,55 @@
-// Contexts, graphs, tensors, execution.
-#include <chrono>
-#include <cstring>
-
+// Contexts and their binaries.
 #include "hostnpu/binary.h"
 #include "hostnpu/calls.h"
-#include "hostnpu/context.h"
-#include "hostnpu/encoding.h"
 
 namespace lutra::hostnpu {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr uint32_t kMaxTensors = 1u << 16;  // of one execution
 
-uint64_t microseconds_since(Clock::time_point start) { return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count()); }
-
-/// NULL is no profile; a handle that is none is refused.
-std::shared_ptr<Profile> optional_profile(abi::ProfileHandle handle) {
-  if (handle == nullptr) return nullptr;
-  auto profile = lookup<Profile>(handle);
-  if (profile == nullptr) throw Failure(abi::kInvalidArgument, "the profile handle is not valid");
-  return profile;
+void record_time(Profile* profile, abi::ProfileEventType type, Clock::time_point start) {
+  if (profile == nullptr) return;
+  const auto time = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start);
+  profile->record(std::vector{ProfileEvent(type, abi::ProfileUnit::kMicroseconds, static_cast<uint64_t>(time.count()), "context")});
 }
-
-// --------------------------------------------------------------------------------------------------------------- context
 
 bool device_is_wrong(abi::DeviceHandle device) { return device != nullptr && lookup<Device>(device) == nullptr; }
 
-abi::Status context_create(abi::BackendHandle backend_handle, abi::DeviceHandle device, const abi::ContextConfig**, abi::ContextHandle* out) {
+abi::Status context_create(abi::BackendHandle backend_handle, abi::DeviceHandle device, const abi::ContextConfig** configs, abi::ContextHandle* out) {
   const auto backend = lookup<Backend>(backend_handle);
   if (backend == nullptr) return abi::kBackendInvalidHandle;
   if (device_is_wrong(device)) return abi::kDeviceInvalidHandle;
   if (out == nullptr) return abi::kContextInvalidArgument;
-  return guarded(backend.get(), [&] { *out = publish<abi::ContextHandle>(std::make_shared<Context>(backend)); });
+  return guarded(backend.get(), [&] {
+    ContextSettings settings;
+    read_settings(configs, settings);
+    const auto context = std::make_shared<Context>(backend);
+    context->apply(settings);
+    *out = publish<abi::ContextHandle>(context);
+  });
 }
 
-abi::Status context_set_config(abi::ContextHandle handle, const abi::ContextConfig**) { return lookup<Context>(handle) == nullptr ? abi::kContextInvalidHandle : abi::kSuccess; }
+abi::Status context_set_config(abi::ContextHandle handle, const abi::ContextConfig** configs) {
+  const auto context = lookup<Context>(handle);
+  if (context == nullptr) return abi::kContextInvalidHandle;
+  return guarded(&context->backend(), [&] {
+    ContextSettings settings;
+    read_settings(configs, settings);
+    if (settings.graphs) throw Failure(abi::kContextInvalidConfig, "graphs are enabled when a context is made from a binary, not later");
+    context->apply(settings);
+  });
+}
+
+abi::Status context_get_property(abi::ContextHandle handle, abi::Property** list) {
+  return lookup<Context>(handle) == nullptr ? static_cast<abi::Status>(abi::kContextInvalidHandle) : get_properties(list, abi::kContextInvalidArgument);
+}
 
 abi::Status context_get_binary_size(abi::ContextHandle handle, uint64_t* out) {
   const auto context = lookup<Context>(handle);
   if (context == nullptr) return abi::kContextInvalidHandle;
   if (out == nullptr) return abi::kContextInvalidArgument;
   return guarded(&context->backend(), [&] {
-    const std::lock_guard lock(context->build_mutex());
+    const auto lock = context->building();
     *out = write_binary(*context, {});
   });
 }
@@ -52,24 +59,81 @@ abi::Status context_get_binary(abi::ContextHandle handle, void* buffer, uint64_t
   if (context == nullptr) return abi::kContextInvalidHandle;
   if (buffer == nullptr || size == 0 || written == nullptr) return abi::kContextInvalidArgument;
   return guarded(&context->backend(), [&] {
-    const std::lock_guard lock(context->build_mutex());
+    const auto lock = context->building();
     *written = write_binary(*context, {static_cast<std::byte*>(buffer), size});
   });
 }
 
-abi::Status context_create_from_binary(abi::BackendHandle backend_handle, abi::DeviceHandle device, const abi::ContextConfig**, const void* binary, uint64_t size,
-                                       abi::ContextHandle* out, abi::ProfileHandle profile_handle) {
+abi::Status context_create_from_binary_with_signal(abi::BackendHandle backend_handle, abi::DeviceHandle device, const abi::ContextConfig** configs, const void* binary,
+                                                   uint64_t size, abi::ContextHandle* out, abi::ProfileHandle profile_handle, abi::SignalHandle signal) {
   const auto backend = lookup<Backend>(backend_handle);
   if (backend == nullptr) return abi::kBackendInvalidHandle;
   if (device_is_wrong(device)) return abi::kDeviceInvalidHandle;
   if (out == nullptr || binary == nullptr || size == 0) return abi::kContextInvalidArgument;
   return guarded(backend.get(), [&] {
     const auto profile = optional_profile(profile_handle);
+    const auto watch = optional_watch(signal, Watch::Call::kContext);
     const auto start = Clock::now();
-    const auto context = restore_context({static_cast<const std::byte*>(binary), size}, backend);
-    if (profile != nullptr) profile->record(abi::ProfileEventType::kInit, "context", microseconds_since(start), {});
+    ContextSettings settings;
+    read_settings(configs, settings);
+    const auto context = restore_context({static_cast<const std::byte*>(binary), size}, backend, settings, watch.get());
+    record_time(profile.get(), abi::ProfileEventType::kInit, start);
     *out = publish<abi::ContextHandle>(context);
   });
+}
+
+abi::Status context_create_from_binary(abi::BackendHandle backend, abi::DeviceHandle device, const abi::ContextConfig** configs, const void* binary, uint64_t size,
+                                       abi::ContextHandle* out, abi::ProfileHandle profile) {
+  return context_create_from_binary_with_signal(backend, device, configs, binary, size, out, profile, nullptr);
+}
+
+/// The callback would hand out parts of the binary as DMA buffers; the binary in memory serves as well.
+abi::Status context_create_from_binary_with_callback(abi::BackendHandle backend, abi::DeviceHandle device, const abi::ContextConfig** configs, const void*, const void* binary,
+                                                     uint64_t size, abi::ContextHandle* out, abi::ProfileHandle profile, abi::SignalHandle signal) {
+  return context_create_from_binary_with_signal(backend, device, configs, binary, size, out, profile, signal);
+}
+
+/// One binary of a list. Tells of its graphs, then of the context.
+void create_listed(const std::shared_ptr<Backend>& backend, const abi::ContextParams& params, const abi::ContextConfig** common, const Watch* watch) {
+  const auto profile = optional_profile(params.profile);
+  const auto start = Clock::now();
+  ContextSettings settings;
+  read_settings(common, settings);
+  read_settings(params.configs, settings);
+  const auto context = restore_context({static_cast<const std::byte*>(params.binary), params.size}, backend, settings, watch);
+  record_time(profile.get(), abi::ProfileEventType::kInit, start);
+  std::vector<std::pair<std::string, abi::GraphHandle>> graphs;
+  {
+    const auto lock = context->building();
+    for (const auto& graph : context->graphs()) graphs.emplace_back(graph->name(), context->handle_of(graph));
+  }
+  const auto handle = publish<abi::ContextHandle>(context);
+  for (const auto& [name, graph] : graphs) params.notify(nullptr, graph, name.c_str(), abi::ContextNotifyType::kGraph, params.parameter, abi::kSuccess);
+  params.notify(handle, nullptr, nullptr, abi::ContextNotifyType::kContext, params.parameter, abi::kSuccess);
+}
+
+/// Everything has happened when the call returns, all notifications included: clients use the contexts right after it.
+abi::Status context_create_from_binary_list(abi::BackendHandle backend_handle, abi::DeviceHandle device, const abi::ContextParams** list, const abi::ContextConfig** common,
+                                            abi::SignalHandle signal) {
+  const auto backend = lookup<Backend>(backend_handle);
+  if (backend == nullptr) return abi::kBackendInvalidHandle;
+  if (device_is_wrong(device)) return abi::kDeviceInvalidHandle;
+  if (list == nullptr || *list == nullptr) return abi::kContextInvalidArgument;
+  for (const auto* at = list; *at != nullptr; ++at) {
+    if ((*at)->version != 1) return abi::kNotSupported;
+    if ((*at)->binary == nullptr || (*at)->size == 0 || (*at)->notify == nullptr) return abi::kContextInvalidArgument;
+  }
+  abi::Status result = abi::kSuccess;
+  const abi::Status begun = guarded(backend.get(), [&] {
+    const auto watch = optional_watch(signal, Watch::Call::kContext);
+    for (const auto* at = list; *at != nullptr; ++at) {
+      const abi::Status status = guarded(backend.get(), [&] { create_listed(backend, **at, common, watch.get()); });
+      if (status == abi::kSuccess) continue;
+      (*at)->notify(nullptr, nullptr, nullptr, abi::ContextNotifyType::kContext, (*at)->parameter, status);
+      if (result == abi::kSuccess) result = status;
+    }
+  });
+  return begun == abi::kSuccess ? result : begun;
 }
 
 abi::Status context_validate_binary(abi::BackendHandle backend_handle, abi::DeviceHandle device, const abi::ContextConfig**, const void* binary, uint64_t size) {
@@ -80,132 +144,20 @@ abi::Status context_validate_binary(abi::BackendHandle backend_handle, abi::Devi
   return guarded(backend.get(), [&] { read_binary({static_cast<const std::byte*>(binary), size}); });
 }
 
-abi::Status context_free(abi::ContextHandle handle, abi::ProfileHandle) {
+/// Contexts are complete when they are made: nothing is deferred.
+abi::Status context_finalize(abi::ContextHandle handle, abi::ProfileHandle profile_handle) {
+  const auto context = lookup<Context>(handle);
+  if (context == nullptr) return abi::kContextInvalidHandle;
+  return guarded(&context->backend(), [&] { optional_profile(profile_handle); });
+}
+
+abi::Status context_free(abi::ContextHandle handle, abi::ProfileHandle profile_handle) {
+  const auto start = Clock::now();
   const auto context = release<Context>(handle);
   if (context == nullptr) return abi::kContextInvalidHandle;
-  const std::lock_guard lock(context->build_mutex());
-  context->revoke_handles();
-  return abi::kSuccess;
-}
-
-// ----------------------------------------------------------------------------------------------------------------- graph
-
-/// A graph with its context, or none of both when either is gone.
-struct Target {
-  std::shared_ptr<Graph> graph;
-  std::shared_ptr<Context> context;
-};
-Target target(abi::GraphHandle handle) {
-  Target out{lookup<Graph>(handle), nullptr};
-  if (out.graph != nullptr) out.context = out.graph->context();
-  return out;
-}
-
-abi::Status graph_create(abi::ContextHandle handle, const char* name, const abi::GraphConfig**, abi::GraphHandle* out) {
-  const auto context = lookup<Context>(handle);
-  if (context == nullptr) return abi::kContextInvalidHandle;
-  if (out == nullptr) return abi::kGraphInvalidArgument;
-  if (name == nullptr) return abi::kGraphInvalidName;
-  return guarded(&context->backend(), [&] {
-    const std::lock_guard lock(context->build_mutex());
-    *out = context->handle_of(context->create_graph(name));
-  });
-}
-
-abi::Status graph_set_config(abi::GraphHandle handle, const abi::GraphConfig**) { return target(handle).context == nullptr ? abi::kGraphInvalidHandle : abi::kSuccess; }
-
-/// The tensor of a node's structure: by id among the graph's and the context's.
-std::shared_ptr<const TensorInfo> resolve(const abi::Tensor& tensor, const Target& at) {
-  if (tensor.version != 1 && tensor.version != 2) throw Failure(abi::kGraphInvalidTensor, "a tensor structure has version " + std::to_string(tensor.version));
-  if (tensor.v1.type == abi::TensorType::kNull) return nullptr;
-  auto known = at.graph->tensor(tensor.v1.id);
-  if (known == nullptr) known = at.context->tensor(tensor.v1.id);
-  if (known == nullptr) {
-    throw Failure(abi::kGraphInvalidTensor, "a node uses tensor '" + std::string(tensor.v1.name == nullptr ? "" : tensor.v1.name) + "' with id " + std::to_string(tensor.v1.id) +
-                                                ", which graph '" + at.graph->name() + "' does not have");
-  }
-  return known;
-}
-
-abi::Status graph_add_node(abi::GraphHandle handle, abi::OpConfig config) {
-  const Target at = target(handle);
-  if (at.context == nullptr) return abi::kGraphInvalidHandle;
-  return guarded(&at.context->backend(), [&] {
-    const std::lock_guard lock(at.context->build_mutex());
-    at.graph->add_node(parse_node(config, [&](const abi::Tensor& tensor) { return resolve(tensor, at); }), at.context->backend());
-  });
-}
-
-abi::Status graph_finalize(abi::GraphHandle handle, abi::ProfileHandle profile_handle, abi::SignalHandle) {
-  const Target at = target(handle);
-  if (at.context == nullptr) return abi::kGraphInvalidHandle;
-  return guarded(&at.context->backend(), [&] {
-    const auto profile = optional_profile(profile_handle);
-    const std::lock_guard lock(at.context->build_mutex());
-    const auto start = Clock::now();
-    at.graph->finalize(at.context->backend(), *at.context);
-    if (profile != nullptr) profile->record(abi::ProfileEventType::kFinalize, at.graph->name(), microseconds_since(start), {});
-  });
-}
-
-abi::Status graph_retrieve(abi::ContextHandle handle, const char* name, abi::GraphHandle* out) {
-  const auto context = lookup<Context>(handle);
-  if (context == nullptr) return abi::kContextInvalidHandle;
-  if (out == nullptr) return abi::kGraphInvalidArgument;
-  if (name == nullptr) return abi::kGraphInvalidName;
-  return guarded(&context->backend(), [&] {
-    const std::lock_guard lock(context->build_mutex());
-    const auto graph = context->find_graph(name);
-    if (graph == nullptr) throw Failure(abi::kGraphInvalidName, "the context has no graph '" + std::string(name) + "'");
-    *out = context->handle_of(graph);
-  });
-}
-
-abi::Status graph_execute(abi::GraphHandle handle, const abi::Tensor* inputs, uint32_t input_count, abi::Tensor* outputs, uint32_t output_count, abi::ProfileHandle profile_handle,
-                          abi::SignalHandle) {
-  const Target at = target(handle);
-  if (at.context == nullptr) return abi::kGraphInvalidHandle;
-  const bool lists_are_wrong = (inputs == nullptr && input_count != 0) || (outputs == nullptr && output_count != 0) || input_count > kMaxTensors || output_count > kMaxTensors;
-  if (lists_are_wrong) return abi::kGraphInvalidArgument;
-  return guarded(&at.context->backend(), [&] {
-    const auto profile = optional_profile(profile_handle);
-    at.graph->execute(*at.context, {inputs, input_count}, {outputs, output_count}, profile.get());
-  });
-}
-
-// --------------------------------------------------------------------------------------------------------------- tensors
-
-std::shared_ptr<TensorInfo> make_tensor(abi::Tensor& tensor) {
-  auto info = std::make_shared<TensorInfo>(parse_tensor(tensor));
-  if (info->type == abi::TensorType::kNull) throw Failure(abi::kTensorUnsupportedParam, "a tensor of type NULL is not created");
-  if (info->is_static()) info->data = make_static(tensor.v1.quantize, *info, static_bytes(tensor, *info));
-  return info;
-}
-
-abi::Status tensor_create_context_tensor(abi::ContextHandle handle, abi::Tensor* tensor) {
-  const auto context = lookup<Context>(handle);
-  if (context == nullptr) return abi::kContextInvalidHandle;
-  if (tensor == nullptr) return abi::kTensorInvalidParam;
-  return guarded(&context->backend(), [&] {
-    const auto made = make_tensor(*tensor);
-    const std::lock_guard lock(context->build_mutex());
-    made->id = context->new_id();
-    context->add_tensor(made);
-    tensor->v1.id = made->id;
-  });
-}
-
-abi::Status tensor_create_graph_tensor(abi::GraphHandle handle, abi::Tensor* tensor) {
-  const Target at = target(handle);
-  if (at.context == nullptr) return abi::kGraphInvalidHandle;
-  if (tensor == nullptr) return abi::kTensorInvalidParam;
-  return guarded(&at.context->backend(), [&] {
-    const auto made = make_tensor(*tensor);
-    const std::lock_guard lock(at.context->build_mutex());
-    made->id = at.context->new_id();
-    at.graph->add_tensor(made);
-    tensor->v1.id = made->id;
-  });
+  context->close();
+  const auto profile = lookup<Profile>(profile_handle);
+  return guarded(nullptr, [&] { record_time(profile.get(), abi::ProfileEventType::kDeinit, start); });
 }
 
 }  // namespace
@@ -214,19 +166,16 @@ void add_context_calls(abi::AnyFunction* table) noexcept {
   using abi::Slot;
   put<abi::ContextCreateFn>(table, Slot::kContextCreate, context_create);
   put<abi::ContextSetConfigFn>(table, Slot::kContextSetConfig, context_set_config);
+  put<abi::ContextGetPropertyFn>(table, Slot::kContextGetProperty, context_get_property);
   put<abi::ContextGetBinarySizeFn>(table, Slot::kContextGetBinarySize, context_get_binary_size);
   put<abi::ContextGetBinaryFn>(table, Slot::kContextGetBinary, context_get_binary);
   put<abi::ContextCreateFromBinaryFn>(table, Slot::kContextCreateFromBinary, context_create_from_binary);
+  put<abi::ContextCreateFromBinaryWithSignalFn>(table, Slot::kContextCreateFromBinaryWithSignal, context_create_from_binary_with_signal);
+  put<abi::ContextCreateFromBinaryWithCallbackFn>(table, Slot::kContextCreateFromBinaryWithCallback, context_create_from_binary_with_callback);
+  put<abi::ContextCreateFromBinaryListAsyncFn>(table, Slot::kContextCreateFromBinaryListAsync, context_create_from_binary_list);
   put<abi::ContextValidateBinaryFn>(table, Slot::kContextValidateBinary, context_validate_binary);
+  put<abi::ContextFinalizeFn>(table, Slot::kContextFinalize, context_finalize);
   put<abi::ContextFreeFn>(table, Slot::kContextFree, context_free);
-  put<abi::GraphCreateFn>(table, Slot::kGraphCreate, graph_create);
-  put<abi::GraphSetConfigFn>(table, Slot::kGraphSetConfig, graph_set_config);
-  put<abi::GraphAddNodeFn>(table, Slot::kGraphAddNode, graph_add_node);
-  put<abi::GraphFinalizeFn>(table, Slot::kGraphFinalize, graph_finalize);
-  put<abi::GraphRetrieveFn>(table, Slot::kGraphRetrieve, graph_retrieve);
-  put<abi::GraphExecuteFn>(table, Slot::kGraphExecute, graph_execute);
-  put<abi::TensorCreateContextTensorFn>(table, Slot::kTensorCreateContextTensor, tensor_create_context_tensor);
-  put<abi::TensorCreateGraphTensorFn>(table, Slot::kTensorCreateGraphTensor, tensor_create_graph_tensor);
 }
 
 }  // namespace lutra::hostnpu

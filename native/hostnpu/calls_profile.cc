@@ -5,7 +5,6 @@
 namespace lutra::hostnpu {
 namespace {
 
-// Codes of the profile group have no names in the interface header that we share; its invalid-handle and invalid-argument cases use the common ones.
 std::shared_ptr<Profile> profile_of_event(uint64_t id) {
   return std::static_pointer_cast<Profile>(handles().find(Profile::handle_of(id), Kind::kProfile));
 }
@@ -21,11 +20,16 @@ abi::Status profile_create(abi::BackendHandle backend, uint32_t level, abi::Prof
   });
 }
 
-abi::Status profile_set_config(abi::ProfileHandle handle, const abi::AnyConfig**) { return lookup<Profile>(handle) == nullptr ? abi::kInvalidArgument : abi::kSuccess; }
+abi::Status profile_set_config(abi::ProfileHandle handle, const abi::ProfileConfig** configs) {
+  const auto profile = lookup<Profile>(handle);
+  if (profile == nullptr) return abi::kProfileInvalidHandle;
+  return guarded(nullptr, [&] { apply_settings(configs, *profile); });
+}
 
 abi::Status profile_get_events(abi::ProfileHandle handle, const uint64_t** ids, uint32_t* count) {
   const auto profile = lookup<Profile>(handle);
-  if (profile == nullptr || ids == nullptr || count == nullptr) return abi::kInvalidArgument;
+  if (profile == nullptr) return abi::kProfileInvalidHandle;
+  if (ids == nullptr || count == nullptr) return abi::kInvalidArgument;
   profile->events(ids, count);
   return abi::kSuccess;
 }
@@ -42,12 +46,27 @@ abi::Status profile_get_event_data(uint64_t id, abi::EventData* out) {
   return profile->event_data(id, out) ? abi::kSuccess : abi::kInvalidArgument;
 }
 
-/// The plain data say all there is.
-abi::Status profile_get_extended_event_data(uint64_t, void*) { return abi::kNotSupported; }
+abi::Status profile_get_extended_event_data(uint64_t id, abi::ExtendedEventData* out) {
+  const auto profile = profile_of_event(id);
+  if (profile == nullptr || out == nullptr) return abi::kInvalidArgument;
+  return profile->extended_event_data(id, out) ? abi::kSuccess : abi::kInvalidArgument;
+}
 
-abi::Status profile_free(abi::ProfileHandle handle) { return release<Profile>(handle) == nullptr ? abi::kInvalidArgument : abi::kSuccess; }
+abi::Status profile_free(abi::ProfileHandle handle) {
+  const auto profile = lookup<Profile>(handle);
+  if (profile == nullptr) return abi::kProfileInvalidHandle;
+  if (profile->bound()) return abi::kProfileInUse;
+  return release<Profile>(handle) == nullptr ? abi::kProfileInvalidHandle : abi::kSuccess;
+}
 
 }  // namespace
+
+std::shared_ptr<Profile> optional_profile(abi::ProfileHandle handle) {
+  if (handle == nullptr) return nullptr;
+  auto profile = lookup<Profile>(handle);
+  if (profile == nullptr) throw Failure(abi::kInvalidArgument, "the profile handle is not valid");
+  return profile;
+}
 
 void add_profile_calls(abi::AnyFunction* table) noexcept {
   using abi::Slot;
@@ -56,7 +75,7 @@ void add_profile_calls(abi::AnyFunction* table) noexcept {
   put<abi::ProfileGetEventsFn>(table, Slot::kProfileGetEvents, profile_get_events);
   put<abi::ProfileGetSubEventsFn>(table, Slot::kProfileGetSubEvents, profile_get_sub_events);
   put<abi::ProfileGetEventDataFn>(table, Slot::kProfileGetEventData, profile_get_event_data);
-  put(table, Slot::kProfileGetExtendedEventData, profile_get_extended_event_data);
+  put<abi::ProfileGetExtendedEventDataFn>(table, Slot::kProfileGetExtendedEventData, profile_get_extended_event_data);
   put<abi::ProfileFreeFn>(table, Slot::kProfileFree, profile_free);
 }
 

@@ -1,12 +1,41 @@
 #include "hostnpu/context.h"
 
+#include <algorithm>
+
+#include "hostnpu/shared_memory.h"
+
 namespace lutra::hostnpu {
 
-std::shared_ptr<Graph> Context::create_graph(const std::string& name) {
+void Context::apply(const ContextSettings& settings) {
+  if (settings.queue_depth) queue_.set_depth(*settings.queue_depth);
+}
+
+void Context::close() {
+  {
+    const std::lock_guard lock(build_mutex_);
+    closed_ = true;
+    for (const auto& [graph, handle] : handles_) release<Graph>(handle);
+    handles_.clear();
+  }
+  handles().remove_if(Kind::kMemory, [this](const Object& memory) { return static_cast<const SharedMemory&>(memory).owner() == this; });
+  queue_.close();
+}
+
+std::unique_lock<std::mutex> Context::building() {
+  std::unique_lock lock(build_mutex_);
+  if (closed_) throw Failure(abi::kContextInvalidHandle, "the context has been freed");
+  return lock;
+}
+
+bool Context::is_disabled(std::string_view name) const noexcept { return std::find(disabled_.begin(), disabled_.end(), name) != disabled_.end(); }
+
+std::shared_ptr<Graph> Context::create_graph(const std::string& name, const GraphSettings& settings) {
   if (name.empty()) throw Failure(abi::kGraphInvalidName, "a graph has an empty name");
   if (find_graph(name) != nullptr) throw Failure(abi::kGraphInvalidName, "the context has a graph '" + name + "' already");
-  graphs_.push_back(std::make_shared<Graph>(weak_from_this(), name));
-  return graphs_.back();
+  const auto graph = std::make_shared<Graph>(weak_from_this(), name);
+  graph->apply(settings);
+  graphs_.push_back(graph);
+  return graph;
 }
 
 std::shared_ptr<Graph> Context::find_graph(std::string_view name) const noexcept {
@@ -25,11 +54,6 @@ abi::GraphHandle Context::handle_of(const std::shared_ptr<Graph>& graph) {
   return handle;
 }
 
-void Context::revoke_handles() noexcept {
-  for (const auto& [graph, handle] : handles_) release<Graph>(handle);
-  handles_.clear();
-}
-
 void Context::add_tensor(std::shared_ptr<TensorInfo> tensor) {
   if (!tensor->is_static()) throw Failure(abi::kTensorUnsupportedParam, "tensor '" + tensor->name + "' of a context is not STATIC");
   for (const auto& one : tensors_) {
@@ -45,9 +69,8 @@ std::shared_ptr<TensorInfo> Context::tensor(uint32_t id) const noexcept {
   return nullptr;
 }
 
-void Context::reserve_arena(size_t bytes) {
-  const std::lock_guard lock(run_mutex_);
-  if (arena_.size() < bytes) arena_ = AlignedBuffer(bytes);
+void Context::Run::reserve(size_t bytes) const {
+  if (context_.arena_.size() < bytes) context_.arena_ = AlignedBuffer(bytes);
 }
 
 }  // namespace lutra::hostnpu

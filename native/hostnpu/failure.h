@@ -22,4 +22,9 @@ class Failure : public std::runtime_error {
 /// A sentence for an error code, static; NULL for codes that the host NPU does not use.
 const char* error_message(abi::Status status) noexcept;
 
+/// Keeps why a call of this thread failed, for verbose_message().
+void remember_failure(abi::Status status, const char* what) noexcept;
+/// The sentence for the code, and why the last call of this thread failed if it failed with that code. Empty for codes that the host NPU does not use.
+std::string verbose_message(abi::Status status);
+
 }  // namespace lutra::hostnpu

@@ -1,7 +1,6 @@
 #include "hostnpu/graph.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "hostnpu/context.h"
@@ -10,9 +9,18 @@
 namespace lutra::hostnpu {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 uint64_t microseconds(double seconds) { return static_cast<uint64_t>(seconds * 1e6 + 0.5); }
+uint64_t microseconds(Clock::duration time) { return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count()); }
+
+ProfileEvent time_event(abi::ProfileEventType type, const std::string& name, uint64_t time) { return ProfileEvent(type, abi::ProfileUnit::kMicroseconds, time, name); }
 
 }  // namespace
+
+Graph::~Graph() {
+  if (bound_profile_ != nullptr) bound_profile_->unbind(this);
+}
 
 void Graph::require_open() const {
   if (state_ == State::kFinalized) throw Failure(abi::kGraphFinalized, "graph '" + name_ + "' is finalized");
@@ -47,7 +55,7 @@ void Graph::add_node(Node node, const Backend& backend) {
   nodes_.push_back(std::move(node));
 }
 
-void Graph::plan(Backend& backend) {
+std::vector<ProfileEvent> Graph::plan(Backend& backend, const Watch* watch) {
   if (nodes_.empty()) throw Failure(abi::kGraphFinalizeFailed, "graph '" + name_ + "' has no nodes");
   std::unordered_map<uint32_t, uint32_t> uses;  // of constants, by nodes not yet planned
   for (const Node& node : nodes_) {
@@ -55,8 +63,11 @@ void Graph::plan(Backend& backend) {
       if (input != nullptr && input->is_static()) ++uses[input->id];
     }
   }
+  std::vector<ProfileEvent> times;
   Planner planner(backend.runner(), backend.gemm(), backend.ops());
   for (uint32_t i = 0; i < nodes_.size(); ++i) {
+    if (watch != nullptr) watch->check();
+    const auto start = Clock::now();
     planner.begin_node(i);
     find_op(nodes_[i].type)->plan(nodes_[i], planner);
     // A weight that is packed and read in no other way has served: only its packed form is kept. Constants of the context may have other users.
@@ -64,6 +75,7 @@ void Graph::plan(Backend& backend) {
       if (input == nullptr || !input->is_static() || --uses[input->id] != 0 || !by_id_.contains(input->id)) continue;
       if (!input->data->all_packed().empty() && !planner.uses_raw(*input)) input->data->drop_raw();
     }
+    times.push_back(time_event(abi::ProfileEventType::kNode, nodes_[i].name, microseconds(Clock::now() - start)));
   }
   for (const auto& tensor : tensors_) {
     if (tensor->is_output() && !written_.contains(tensor->id)) throw Failure(abi::kGraphUnconnectedNode, "no node writes the output '" + tensor->name + "'");
@@ -71,63 +83,115 @@ void Graph::plan(Backend& backend) {
     if (tensor->is_output()) outputs_.push_back({tensor, planner.slot(*tensor)});
   }
   schedule_ = Schedule(std::move(planner.stages()), std::move(planner.slots()), backend.runner().threads());
+  return times;
 }
 
-void Graph::finalize(Backend& backend, Context& context) {
+void Graph::finalize(Context& context, Profile* profile, const Watch* watch) {
   require_open();
+  const auto start = Clock::now();
   state_ = State::kFailed;
-  plan(backend);
-  context.reserve_arena(schedule_.arena_bytes());
-  const Context::Run run(context);  // an execution that comes too early reads the state
+  std::vector<ProfileEvent> nodes = plan(context.backend(), watch);
   memory_.assign(schedule_.slots().size(), nullptr);
+  Context::Run(context).reserve(schedule_.arena_bytes());
   state_ = State::kFinalized;
+  if (profile == nullptr) return;
+  ProfileEvent event = time_event(abi::ProfileEventType::kFinalize, name_, microseconds(Clock::now() - start));
+  if (profile->detailed()) event.parts = std::move(nodes);
+  profile->record(std::vector{std::move(event)});
 }
 
-void Graph::bind(const std::vector<Port>& ports, std::span<const abi::Tensor> tensors, const char* what) {
+void Graph::apply(const GraphSettings& settings) {
+  const std::lock_guard lock(profiling_mutex_);
+  if (settings.profile != nullptr && settings.profile != bound_profile_) {
+    if (!settings.profile->bind(this)) throw Failure(abi::kGraphProfileInUse, "the profile is bound to another graph");
+    if (bound_profile_ != nullptr) bound_profile_->unbind(this);
+    bound_profile_ = settings.profile;
+  }
+  if (settings.profiling) profiling_ = *settings.profiling;
+  if (settings.profiled_executions) profiled_executions_ = *settings.profiled_executions;
+}
+
+std::shared_ptr<Profile> Graph::profile_of_call(std::shared_ptr<Profile> given, bool execution) {
+  const std::lock_guard lock(profiling_mutex_);
+  if (bound_profile_ == nullptr) return given;
+  if (given != nullptr) throw Failure(abi::kGraphInvalidArgument, "graph '" + name_ + "' has a profile bound to it, so that its calls take none");
+  if (!profiling_ || (execution && profiled_executions_ == 0)) return nullptr;
+  if (execution) --profiled_executions_;
+  return bound_profile_;
+}
+
+std::vector<std::byte*> Graph::bind_ports(const Context& context, const std::vector<Port>& ports, std::span<const abi::Tensor> tensors, const char* what, Execution& execution) const {
   if (tensors.size() != ports.size()) {
     throw Failure(abi::kGraphInvalidArgument, "graph '" + name_ + "' has " + std::to_string(ports.size()) + " " + what + " tensors but " + std::to_string(tensors.size()) + " were given");
   }
-  for (const Port& port : ports) memory_[port.slot] = nullptr;
+  std::vector<std::byte*> addresses(ports.size(), nullptr);
   for (const abi::Tensor& tensor : tensors) {
     if (tensor.version != 1 && tensor.version != 2) throw Failure(abi::kGraphInvalidTensor, "a tensor structure has version " + std::to_string(tensor.version));
     const auto port = std::find_if(ports.begin(), ports.end(), [&](const Port& one) { return one.tensor->id == tensor.v1.id; });
     if (port == ports.end()) throw Failure(abi::kGraphInvalidTensor, "graph '" + name_ + "' has no " + what + " tensor with id " + std::to_string(tensor.v1.id));
     const TensorInfo& info = *port->tensor;
-    if (memory_[port->slot] != nullptr) throw Failure(abi::kGraphInvalidArgument, "'" + info.name + "' is given twice");
-    if (tensor.v1.mem_type != abi::TensorMemType::kRaw) throw Failure(abi::kMemUnsupportedType, "'" + info.name + "' is not in a plain buffer");
+    std::byte*& address = addresses[static_cast<size_t>(port - ports.begin())];
+    if (address != nullptr) throw Failure(abi::kGraphInvalidArgument, "'" + info.name + "' is given twice");
+    if (tensor.v1.mem_type == abi::TensorMemType::kMemHandle) {
+      auto memory = lookup<SharedMemory>(tensor.v1.mem);
+      if (memory == nullptr || memory->owner() != &context) throw Failure(abi::kMemInvalidHandle, "the memory of '" + info.name + "' is not registered with its context");
+      memory->require_fits(info);
+      address = memory->data();
+      execution.memory.push_back(std::move(memory));
+      continue;
+    }
+    if (tensor.v1.mem_type != abi::TensorMemType::kRaw) throw Failure(abi::kMemUnsupportedType, "'" + info.name + "' is neither in a plain buffer nor in registered memory");
     if (tensor.v1.client.data == nullptr || tensor.v1.client.size != info.bytes()) {
       throw Failure(abi::kGraphInvalidArgument, "'" + info.name + "' needs a buffer of " + std::to_string(info.bytes()) + " bytes but got " +
                                                     std::to_string(tensor.v1.client.data == nullptr ? 0 : tensor.v1.client.size));
     }
-    memory_[port->slot] = static_cast<std::byte*>(tensor.v1.client.data);
+    address = static_cast<std::byte*>(tensor.v1.client.data);
   }
+  return addresses;
 }
 
-void Graph::execute(Context& context, std::span<const abi::Tensor> inputs, std::span<const abi::Tensor> outputs, Profile* profile) {
-  using Clock = std::chrono::steady_clock;
-  const Context::Run run(context);
+Execution Graph::bind(const Context& context, std::span<const abi::Tensor> inputs, std::span<const abi::Tensor> outputs) const {
   if (!finalized()) throw Failure(abi::kGraphNotFinalized, "graph '" + name_ + "' is not finalized");
+  Execution execution;
+  execution.inputs = bind_ports(context, inputs_, inputs, "input", execution);
+  execution.outputs = bind_ports(context, outputs_, outputs, "output", execution);
+  return execution;
+}
+
+void Graph::execute(Context& context, std::byte* arena, const Execution& execution) {
   const auto start = Clock::now();
-  bind(inputs_, inputs, "input");
-  bind(outputs_, outputs, "output");
   const std::vector<SlotInfo>& slots = schedule_.slots();
   for (size_t i = 0; i < slots.size(); ++i) {
-    if (slots[i].where == SlotInfo::Where::kArena) memory_[i] = run.arena() + slots[i].offset;
+    if (slots[i].where == SlotInfo::Where::kArena) memory_[i] = arena + slots[i].offset;
     // The kernels take one kind of pointer; nothing writes to a constant.
     if (slots[i].where == SlotInfo::Where::kStatic) memory_[i] = const_cast<std::byte*>(slots[i].constant);
   }
+  for (size_t i = 0; i < inputs_.size(); ++i) memory_[inputs_[i].slot] = execution.inputs[i];
+  for (size_t i = 0; i < outputs_.size(); ++i) memory_[outputs_[i].slot] = execution.outputs[i];
   Runner& runner = context.backend().runner();
-  std::vector<Profile::Part> parts;
-  if (profile != nullptr && profile->detailed()) {
+  if (execution.profile == nullptr) {
+    schedule_.run(memory_, runner, execution.watch.get());
+    return;
+  }
+  std::vector<ProfileEvent> nodes;
+  if (execution.profile->detailed()) {
     std::vector<double> seconds(nodes_.size(), 0.0);
-    schedule_.run_timed(memory_, runner, [&](uint32_t node, double time) { seconds[node] += time; });
-    for (size_t i = 0; i < nodes_.size(); ++i) parts.push_back({nodes_[i].name, microseconds(seconds[i])});
+    schedule_.run_timed(memory_, runner, execution.watch.get(), [&](uint32_t node, double time) { seconds[node] += time; });
+    for (size_t i = 0; i < nodes_.size(); ++i) nodes.push_back(time_event(abi::ProfileEventType::kNode, nodes_[i].name, microseconds(seconds[i])));
   } else {
-    schedule_.run(memory_, runner);
+    schedule_.run(memory_, runner, execution.watch.get());
   }
-  if (profile != nullptr) {
-    profile->record(abi::ProfileEventType::kExecute, name_, microseconds(std::chrono::duration<double>(Clock::now() - start).count()), std::move(parts));
-  }
+  // The events of an HTP: threads, time of the accelerator with its nodes, time of the call with its wait.
+  const auto end = Clock::now();
+  ProfileEvent accelerator = time_event(abi::ProfileEventType::kHtpExecuteAccelUs, "accelerator", microseconds(end - start));
+  accelerator.parts = std::move(nodes);
+  ProfileEvent call = time_event(abi::ProfileEventType::kExecute, name_, microseconds(end - execution.asked));
+  if (execution.profile->detailed()) call.parts.push_back(time_event(abi::ProfileEventType::kExecuteQueueWait, "queue", microseconds(start - execution.asked)));
+  std::vector<ProfileEvent> events;
+  events.emplace_back(abi::ProfileEventType::kHtpHvxThreads, abi::ProfileUnit::kCount, runner.threads(), "threads");
+  events.push_back(std::move(accelerator));
+  events.push_back(std::move(call));
+  execution.profile->record(events);
 }
 
 }  // namespace lutra::hostnpu

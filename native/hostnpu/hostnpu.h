@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "qnn/abi.h"
+#include "qnn/abi_system.h"
 
 namespace lutra::hostnpu {
 

@@ -5,10 +5,25 @@
 namespace lutra::hostnpu {
 namespace {
 
-// Clients of later releases copy more slots than this one fills; what is not implemented is NULL, which the interface allows.
+// Clients of later releases copy more slots than the interface had when this was written; those beyond are NULL.
 constexpr size_t kSlots = 96;
 static_assert(kSlots >= abi::kSlotsOfNewestClients);
 using Interface = abi::InterfaceOf<kSlots>;
+
+/// What the properties say that there is not: subgraphs, tensors that change after finalize, and parts of context binaries. Not NULL, because not every client looks.
+void add_unsupported_calls(abi::AnyFunction* table) noexcept {
+  using abi::Slot;
+  using abi::ContextHandle;
+  using abi::GraphHandle;
+  put<Function<GraphHandle, const char*, GraphHandle*>>(table, Slot::kGraphCreateSubgraph, Unsupported());
+  put<Function<GraphHandle, const abi::Tensor**, uint64_t>>(table, Slot::kTensorUpdateGraphTensors, Unsupported());
+  put<Function<ContextHandle, const abi::Tensor**, uint64_t>>(table, Slot::kTensorUpdateContextTensors, Unsupported());
+  put<Function<ContextHandle, GraphHandle, uint32_t, uint64_t*>>(table, Slot::kContextGetBinarySectionSize, Unsupported());
+  put<Function<ContextHandle, GraphHandle, uint32_t, const void*, uint64_t*, abi::ProfileHandle, abi::SignalHandle>>(table, Slot::kContextGetBinarySection, Unsupported());
+  put<Function<ContextHandle, GraphHandle, uint32_t, const void*, abi::ProfileHandle, abi::SignalHandle>>(table, Slot::kContextApplyBinarySection, Unsupported());
+  put<Function<ContextHandle, const void**, uint64_t*, uint64_t*>>(table, Slot::kContextGetIncrementalBinary, Unsupported());
+  put<Function<ContextHandle, const void*, uint64_t>>(table, Slot::kContextReleaseIncrementalBinary, Unsupported());
+}
 
 Interface make_interface() noexcept {
   Interface out{};
@@ -19,7 +34,11 @@ Interface make_interface() noexcept {
   out.backend = kApiVersion.backend;
   add_backend_calls(out.table);
   add_context_calls(out.table);
+  add_graph_calls(out.table);
+  add_memory_calls(out.table);
+  add_signal_calls(out.table);
   add_profile_calls(out.table);
+  add_unsupported_calls(out.table);
   return out;
 }
 

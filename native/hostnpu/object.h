@@ -8,10 +8,12 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace lutra::hostnpu {
 
-enum class Kind : uint8_t { kLog, kBackend, kDevice, kContext, kGraph, kProfile, kSystemContext };
+enum class Kind : uint8_t { kLog, kBackend, kDevice, kContext, kGraph, kProfile, kSignal, kMemory, kSystemContext };
 
 class Object {
  public:
@@ -32,6 +34,20 @@ class HandleTable {
   /// Empty when the number is not a live handle of that kind.
   std::shared_ptr<Object> find(uint64_t number, Kind kind) const;
   std::shared_ptr<Object> remove(uint64_t number, Kind kind);
+  /// Removes all of a kind that `wanted` says so of. O(number of handles).
+  template <class Wanted>
+  void remove_if(Kind kind, const Wanted& wanted) {
+    std::vector<std::shared_ptr<Object>> gone;  // destroyed outside the lock
+    const std::lock_guard lock(mutex_);
+    for (auto at = objects_.begin(); at != objects_.end();) {
+      if (at->second->kind() == kind && wanted(*at->second)) {
+        gone.push_back(std::move(at->second));
+        at = objects_.erase(at);
+      } else {
+        ++at;
+      }
+    }
+  }
 
  private:
   mutable std::mutex mutex_;

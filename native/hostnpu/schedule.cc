@@ -83,8 +83,9 @@ void Schedule::place_slots() {
   }
 }
 
-void Schedule::run(Memory memory, Runner& runner) const {
+void Schedule::run(Memory memory, Runner& runner, const Watch* watch) const {
   for (const Step& step : steps_) {
+    if (watch != nullptr) watch->check();
     runner.run(tasks_of(step.items, step.grain), [&](uint32_t task) {
       const uint32_t begin = task * step.grain, end = std::min(begin + step.grain, step.items);
       for (uint32_t i = step.begin; i < step.end; ++i) stages_[i].stage->run(memory, begin, end);
@@ -92,9 +93,10 @@ void Schedule::run(Memory memory, Runner& runner) const {
   }
 }
 
-void Schedule::run_timed(Memory memory, Runner& runner, const std::function<void(uint32_t, double)>& timed) const {
+void Schedule::run_timed(Memory memory, Runner& runner, const Watch* watch, const std::function<void(uint32_t, double)>& timed) const {
   using Clock = std::chrono::steady_clock;
   for (const Step& step : steps_) {
+    if (watch != nullptr) watch->check();
     for (uint32_t i = step.begin; i < step.end; ++i) {
       const auto start = Clock::now();
       runner.run(tasks_of(step.items, step.grain), [&](uint32_t task) {

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "hostnpu/plan.h"
+#include "hostnpu/signal.h"
 
 namespace lutra::hostnpu {
 
@@ -16,10 +17,10 @@ class Schedule {
   size_t arena_bytes() const noexcept { return arena_bytes_; }
   const std::vector<SlotInfo>& slots() const noexcept { return slots_; }
 
-  /// Runs all steps. `memory` has an address for every slot.
-  void run(Memory memory, Runner& runner) const;
+  /// Runs all steps. `memory` has an address for every slot; `watch`, which may be NULL, can end it between two steps by a Failure.
+  void run(Memory memory, Runner& runner, const Watch* watch) const;
   /// The same stage by stage; `timed` gets the node of each stage and its time in seconds.
-  void run_timed(Memory memory, Runner& runner, const std::function<void(uint32_t node, double seconds)>& timed) const;
+  void run_timed(Memory memory, Runner& runner, const Watch* watch, const std::function<void(uint32_t node, double seconds)>& timed) const;
 
  private:
   /// Stages [begin, end) that one parallel region computes.

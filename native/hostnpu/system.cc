@@ -120,6 +120,11 @@ abi::Status context_get_binary_info(abi::SystemContextHandle handle, void* buffe
 
 abi::Status context_free(abi::SystemContextHandle handle) { return release<SystemContext>(handle) == nullptr ? abi::kSystemInvalidHandle : abi::kSuccess; }
 
+abi::Status tensor_get_memory_footprint(abi::Tensor tensor, uint64_t* bytes) {
+  if (bytes == nullptr) return abi::kInvalidArgument;
+  return guarded(nullptr, [&] { *bytes = parse_tensor(tensor).bytes(); });
+}
+
 using Interface = abi::SystemInterfaceOf<abi::kSystemSlotsOfNewestClients>;
 
 Interface make_interface() noexcept {
@@ -132,6 +137,10 @@ Interface make_interface() noexcept {
   put_system(abi::SystemSlot::kContextGetBinaryInfo, static_cast<abi::SystemContextGetBinaryInfoFn>(context_get_binary_info));
   put_system(abi::SystemSlot::kContextGetMetaData, static_cast<abi::SystemContextGetMetaDataFn>(context_get_meta_data));
   put_system(abi::SystemSlot::kContextFree, static_cast<abi::SystemContextFreeFn>(context_free));
+  put_system(abi::SystemSlot::kTensorGetMemoryFootprint, static_cast<abi::SystemTensorGetMemoryFootprintFn>(tensor_get_memory_footprint));
+  put_system(abi::SystemSlot::kLogCreate, static_cast<abi::LogCreateFn>(log_create));
+  put_system(abi::SystemSlot::kLogSetLogLevel, static_cast<abi::LogSetLogLevelFn>(log_set_level));
+  put_system(abi::SystemSlot::kLogFree, static_cast<abi::LogFreeFn>(log_free));
   return out;
 }
 

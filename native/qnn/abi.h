@@ -59,6 +59,8 @@ enum class QuantizeEncoding : int32_t {
 
 enum class DataFormat : uint32_t { kDense = 0, kSparse = 1, kCodebook = 2, kMx = 3, kHmxWeightLayout = 8 };
 enum class TensorMemType : uint32_t { kRaw = 0, kMemHandle = 1, kRetrieveRaw = 2 };
+/// Where registered memory comes from.
+enum class MemType : uint32_t { kIon = 1, kCustom = 2, kDmaBuf = 3 };
 enum class ParamType : int32_t { kScalar = 0, kTensor = 1 };
 enum class LogLevel : uint32_t { kError = 1, kWarn = 2, kInfo = 3, kVerbose = 4, kDebug = 5 };
 enum class Priority : uint32_t { kLow = 0, kNormal = 100, kNormalHigh = 150, kHigh = 200 };
@@ -69,6 +71,7 @@ enum class ProfileEventType : uint32_t {
   kInit = 100, kFinalize = 300, kExecute = 400, kNode = 404, kExecuteQueueWait = 405, kExecutePreprocess = 406,
   kExecuteDevice = 407, kExecutePostprocess = 408, kDeinit = 500,
   kHtpExecuteHostRpcUs = 3001, kHtpExecuteRpcUs = 3002, kHtpExecuteAccelCycles = 3003, kHtpExecuteAccelUs = 3004,
+  kHtpHvxThreads = 8001,
 };
 
 /// `option` of the configuration structures.
@@ -79,6 +82,11 @@ enum class ContextOption : int32_t {
 };
 enum class GraphOption : int32_t { kCustom = 0, kPriority = 3, kProfileHandle = 4, kProfilingState = 5, kNumProfilingExecutions = 6 };
 enum class DeviceOption : int32_t { kCustom = 0, kPlatformInfo = 1 };
+enum class ProfileOption : int32_t { kCustom = 0, kMaxEvents = 1, kEnableOptrace = 2 };
+enum class SignalOption : int32_t { kCustom = 0, kAbort = 1, kTimeout = 2 };  // the value of kTimeout is in microseconds
+/// Value of GraphOption::kProfilingState.
+enum class ProfilingState : uint32_t { kEnabled = 1, kDisabled = 2 };
+enum class EnvironmentOption : uint32_t { kBindMemHandles = 0, kPopulateClientBuffers = 1 };
 
 enum class HtpDeviceOption : uint32_t { kSoc = 0, kArch = 1, kSignedPd = 2, kSecurePd = 3 };
 enum class HtpGraphOption : uint32_t {
@@ -90,7 +98,7 @@ enum class HtpContextOption : uint32_t {
 };
 
 /// Error codes: the low 16 bits of a Status. Ranges: 1000 common, 2000 property, 3000 op package, 4000 backend, 5000 context, 6000 graph,
-/// 7000 tensor, 8000 memory, 14000 device, 30000 system.
+/// 7000 tensor, 8000 memory, 9000 signal, 10000 error, 12000 profile, 14000 device, 30000 system.
 enum ErrorCode : uint32_t {
   kSuccess = 0,
   kNotSupported = 1000, kMemAlloc = 1002, kSystem = 1003, kInvalidArgument = 1004, kNotPermitted = 1005,
@@ -102,14 +110,18 @@ enum ErrorCode : uint32_t {
   kBackendInvalidHandle = 4011,
   kContextInvalidArgument = 5000, kContextInvalidHandle = 5002, kContextNotFinalized = 5003, kContextBinaryVersion = 5004,
   kContextCreateFromBinary = 5005, kContextBinaryConfiguration = 5008, kContextInvalidConfig = 5010, kContextBinarySuboptimal = 5011,
+  kContextAborted = 5012, kContextTimedOut = 5013,
   kGraphInvalidArgument = 6000, kGraphInvalidHandle = 6001, kGraphInvalidName = 6003, kGraphInvalidTensor = 6004,
   kGraphInvalidOpConfig = 6005, kGraphUnconnectedNode = 6007, kGraphCreateFailed = 6020, kGraphOptimizationFailed = 6021,
-  kGraphFinalizeFailed = 6022, kGraphNotFinalized = 6023, kGraphFinalized = 6024, kGraphAborted = 6031, kGraphTimedOut = 6033,
-  kGraphInvalidContext = 6039,
+  kGraphFinalizeFailed = 6022, kGraphNotFinalized = 6023, kGraphFinalized = 6024, kGraphQueueFull = 6025, kGraphSignalInUse = 6030,
+  kGraphAborted = 6031, kGraphProfileInUse = 6032, kGraphTimedOut = 6033, kGraphDisabled = 6035, kGraphInvalidContext = 6039,
   kTensorInvalidHandle = 7001, kTensorDoesNotExist = 7002, kTensorAlreadyExists = 7003, kTensorInvalidParam = 7004,
   kTensorUnsupportedParam = 7005, kTensorNameHashCollision = 7006, kTensorIncompatibleUpdate = 7007,
   kMemInvalidArgument = 8000, kMemInvalidHandle = 8001, kMemAlreadyRegistered = 8002, kMemMapping = 8003, kMemShape = 8004,
   kMemUnsupportedType = 8005,
+  kSignalInUse = 9000, kSignalIdle = 9001, kSignalInvalidArgument = 9002, kSignalInvalidHandle = 9003, kSignalIncompatibleType = 9005,
+  kErrorInvalidArgument = 10000, kErrorInvalidHandle = 10001,
+  kProfileInvalidHandle = 12000, kProfileInUse = 12001, kProfileIncompatibleEvent = 12002,
   kDeviceInvalidHandle = 14000, kDeviceInvalidConfig = 14001, kDeviceHardwareUnavailable = 14002, kDeviceAssociatedToContext = 14003,
   kSystemInvalidHandle = 30000, kSystemOperationFailed = 30002, kSystemMalformedBinary = 30010,
 };
@@ -291,7 +303,17 @@ using BackendConfig = Config<BackendOption>;
 using ContextConfig = Config<ContextOption>;
 using GraphConfig = Config<GraphOption>;
 using DeviceConfig = Config<DeviceOption>;
+using ProfileConfig = Config<ProfileOption>;
+using SignalConfig = Config<SignalOption>;
 using AnyConfig = Config<int32_t>;
+/// A property that is asked for; `pointer` is to a structure of the backend's.
+using Property = Config<int32_t>;
+
+/// Value of ContextOption::kAsyncQueueDepth, in the place of Config::value.
+struct AsyncQueueDepth {
+  uint32_t type;  // 0: a number
+  uint32_t depth;
+};
 
 /// Custom configuration of an HTP device. Current runtimes read the value at offset 8, early ones at offset 4; for kSoc both fields
 /// take the same id, so that either layout is served.
@@ -368,6 +390,88 @@ struct EventData {
   const char* identifier;
 };
 
+struct ExtendedEventDataV1 {
+  uint32_t type;
+  ProfileUnit unit;
+  union {
+    Scalar value;
+    struct {
+      void* data;
+      uint64_t size;
+      const char* file_name;
+    } object;  // of ProfileUnit::kObject
+  };
+  uint64_t timestamp;  // microseconds
+  const char* identifier;
+};
+struct ExtendedEventData {
+  int32_t version;  // 1
+  ExtendedEventDataV1 v1;
+};
+
+// --------------------------------------------------------------------------------------------------------------- memory
+
+/// Memory that the client shares with the library.
+struct MemDescriptor {
+  struct {
+    uint32_t rank;
+    uint32_t* dims;
+    const char* config;
+  } shape;
+  DataType dtype;
+  MemType type;
+  union {
+    struct {
+      int32_t fd;
+    } ion;
+    const void* custom;
+    struct {
+      int32_t fd;
+      void* data;  // where the client has mapped it
+    } dma_buf;
+  };
+};
+
+/// What `custom` of a MemDescriptor points at for the HTP: one buffer of `size` bytes that several tensors share.
+inline constexpr uint32_t kHtpSharedBuffer = 1;
+struct HtpMemDescriptor {
+  uint32_t type;  // kHtpSharedBuffer
+  uint64_t size;
+  union {
+    struct {
+      int32_t fd;
+      uint64_t offset;
+    } shared_buffer;
+    uint32_t qurt_address;
+  };
+};
+
+// ---------------------------------------------------------------------------------------------------------- notifications
+
+struct NotifyStatus {
+  Status error;
+};
+using NotifyFn = void (*)(void* parameter, NotifyStatus status);
+
+enum class ContextNotifyType : uint32_t { kGraph = 0, kContext = 1 };
+using ContextNotifyFn = void (*)(ContextHandle, GraphHandle, const char* graph_name, ContextNotifyType, void* parameter, Status);
+
+/// One binary of contextCreateFromBinaryListAsync.
+struct ContextParams {
+  int32_t version;  // 1
+  const ContextConfig** configs;
+  const void* binary;
+  uint64_t size;
+  ProfileHandle profile;
+  ContextNotifyFn notify;
+  void* parameter;
+};
+
+/// Begins every entry of graphPrepareExecutionEnvironment; what follows depends on the option.
+struct ExecutionEnvironment {
+  EnvironmentOption option;
+};
+
 // ------------------------------------------------------------------------------------------------------ function table
 
 /// Positions in the backend function table. The table only grows; any entry may be NULL.
@@ -411,28 +515,47 @@ using ContextGetBinarySizeFn = Status (*)(ContextHandle, uint64_t*);
 using ContextGetBinaryFn = Status (*)(ContextHandle, void* buffer, uint64_t size, uint64_t* written);
 using ContextCreateFromBinaryFn = Status (*)(BackendHandle, DeviceHandle, const ContextConfig**, const void*, uint64_t, ContextHandle*, ProfileHandle);
 using ContextFreeFn = Status (*)(ContextHandle, ProfileHandle);
+using ContextFinalizeFn = Status (*)(ContextHandle, ProfileHandle);
+using ContextGetPropertyFn = Status (*)(ContextHandle, Property**);
+using ContextCreateFromBinaryWithSignalFn = Status (*)(BackendHandle, DeviceHandle, const ContextConfig**, const void*, uint64_t, ContextHandle*, ProfileHandle, SignalHandle);
+using ContextCreateFromBinaryListAsyncFn = Status (*)(BackendHandle, DeviceHandle, const ContextParams**, const ContextConfig**, SignalHandle);
+using ContextCreateFromBinaryWithCallbackFn = Status (*)(BackendHandle, DeviceHandle, const ContextConfig**, const void* callback, const void*, uint64_t, ContextHandle*,
+                                                         ProfileHandle, SignalHandle);
 using GraphCreateFn = Status (*)(ContextHandle, const char* name, const GraphConfig**, GraphHandle*);
 using GraphSetConfigFn = Status (*)(GraphHandle, const GraphConfig**);
 using GraphAddNodeFn = Status (*)(GraphHandle, OpConfig);
 using GraphFinalizeFn = Status (*)(GraphHandle, ProfileHandle, SignalHandle);
 using GraphRetrieveFn = Status (*)(ContextHandle, const char* name, GraphHandle*);
 using GraphExecuteFn = Status (*)(GraphHandle, const Tensor*, uint32_t, Tensor*, uint32_t, ProfileHandle, SignalHandle);
+using GraphExecuteAsyncFn = Status (*)(GraphHandle, const Tensor*, uint32_t, Tensor*, uint32_t, ProfileHandle, SignalHandle, NotifyFn, void* parameter);
+using GraphGetPropertyFn = Status (*)(GraphHandle, Property**);
+using GraphExecutionEnvironmentFn = Status (*)(GraphHandle, const ExecutionEnvironment**, uint32_t count);  // prepare and release
 using TensorCreateContextTensorFn = Status (*)(ContextHandle, Tensor*);
 using TensorCreateGraphTensorFn = Status (*)(GraphHandle, Tensor*);
 using LogCreateFn = Status (*)(LogCallback, uint32_t level, LogHandle*);
 using LogSetLogLevelFn = Status (*)(LogHandle, uint32_t level);
 using LogFreeFn = Status (*)(LogHandle);
 using ProfileCreateFn = Status (*)(BackendHandle, uint32_t level, ProfileHandle*);
-using ProfileSetConfigFn = Status (*)(ProfileHandle, const AnyConfig**);
+using ProfileSetConfigFn = Status (*)(ProfileHandle, const ProfileConfig**);
 using ProfileGetEventsFn = Status (*)(ProfileHandle, const uint64_t** ids, uint32_t* count);
 using ProfileGetSubEventsFn = Status (*)(uint64_t id, const uint64_t** ids, uint32_t* count);
 using ProfileGetEventDataFn = Status (*)(uint64_t id, EventData*);
+using ProfileGetExtendedEventDataFn = Status (*)(uint64_t id, ExtendedEventData*);
 using ProfileFreeFn = Status (*)(ProfileHandle);
+using MemRegisterFn = Status (*)(ContextHandle, const MemDescriptor*, uint32_t count, MemHandle*);
+using MemDeRegisterFn = Status (*)(const MemHandle*, uint32_t count);
+using SignalCreateFn = Status (*)(BackendHandle, const SignalConfig**, SignalHandle*);
+using SignalSetConfigFn = Status (*)(SignalHandle, const SignalConfig**);
+using SignalTriggerFn = Status (*)(SignalHandle);
+using SignalFreeFn = Status (*)(SignalHandle);
 using DeviceGetInfrastructureFn = Status (*)(const HtpInfrastructure**);
 using DeviceCreateFn = Status (*)(LogHandle, const DeviceConfig**, DeviceHandle*);
 using DeviceSetConfigFn = Status (*)(DeviceHandle, const DeviceConfig**);
 using DeviceFreeFn = Status (*)(DeviceHandle);
 using ErrorGetMessageFn = Status (*)(Status error, const char**);
+using ErrorFreeVerboseMessageFn = Status (*)(const char*);
+using BackendGetPropertyFn = Status (*)(BackendHandle, Property**);
+using GlobalConfigSetFn = Status (*)(const AnyConfig**);
 using ContextValidateBinaryFn = Status (*)(BackendHandle, DeviceHandle, const ContextConfig**, const void*, uint64_t);
 
 /// A table entry before it is given its type.
@@ -451,98 +574,6 @@ using QnnInterface = InterfaceOf<kSlotsAt27>;
 
 inline constexpr const char* kGetProvidersSymbol = "QnnInterface_getProviders";
 using GetProvidersFn = Status (*)(const QnnInterface*** providers, uint32_t* count);
-
-// -------------------------------------------------------------------------------------------------------- system library
-
-enum class SystemSlot : uint32_t { kContextCreate = 0, kContextGetBinaryInfo = 1, kContextGetMetaData = 2, kContextFree = 3 };
-/// Entries at system API 1.4; later releases append. Clients of newer releases copy up to kSystemSlotsOfNewestClients.
-inline constexpr size_t kSystemSlotsAt14 = 13;
-inline constexpr size_t kSystemSlotsOfNewestClients = 90;
-
-struct GraphInfoV1 {
-  const char* name;
-  uint32_t input_count;
-  Tensor* inputs;
-  uint32_t output_count;
-  Tensor* outputs;
-};
-struct GraphInfoV2 : GraphInfoV1 {
-  uint32_t updateable_count;
-  Tensor* updateables;
-};
-struct GraphInfoV3 : GraphInfoV2 {
-  uint32_t blob_size;
-  void* blob;
-  uint32_t start_op, end_op;
-};
-struct GraphInfo {
-  int32_t version;  // 1, 2 or 3; every later version begins with the fields of V1
-  union {
-    GraphInfoV1 v1;
-    GraphInfoV3 v3;
-  };
-};
-
-struct BinaryInfoCommon {
-  uint32_t backend_id;
-  const char* build_id;
-  Version core;
-  Version backend;
-  const char* soc_version;
-};
-struct BinaryInfoV1 {
-  BinaryInfoCommon common;
-  Version hw_info_blob_version;
-  Version context_blob_version;
-  uint32_t hw_info_blob_size;
-  void* hw_info_blob;
-  uint64_t context_blob_size;
-  uint32_t context_tensor_count;
-  Tensor* context_tensors;
-  uint32_t graph_count;
-  GraphInfo* graphs;
-};
-struct BinaryInfoV3 {
-  BinaryInfoCommon common;
-  Version context_blob_version;
-  uint64_t context_blob_size;
-  uint32_t context_tensor_count;
-  Tensor* context_tensors;
-  uint32_t graph_count;
-  GraphInfo* graphs;
-  void* platform_info;
-  uint32_t metadata_size;
-  void* metadata;
-  uint32_t soc_model;
-};
-struct BinaryInfo {
-  int32_t version;  // 1, 2 (V1 and a platform pointer) or 3
-  union {
-    BinaryInfoV1 v1;
-    struct {
-      BinaryInfoV1 v1;
-      void* platform_info;
-    } v2;
-    BinaryInfoV3 v3;
-  };
-};
-
-using SystemContextCreateFn = Status (*)(SystemContextHandle*);
-using SystemContextGetBinaryInfoFn = Status (*)(SystemContextHandle, void* buffer, uint64_t size, const BinaryInfo**, uint64_t* info_size);
-using SystemContextGetMetaDataFn = Status (*)(SystemContextHandle, const void* buffer, uint64_t size, const BinaryInfo**);
-using SystemContextFreeFn = Status (*)(SystemContextHandle);
-
-template <size_t Slots>
-struct SystemInterfaceOf {
-  uint32_t backend_id;
-  const char* provider_name;
-  Version system;
-  AnyFunction table[Slots];
-};
-using SystemInterface = SystemInterfaceOf<kSystemSlotsAt14>;
-
-inline constexpr const char* kGetSystemProvidersSymbol = "QnnSystemInterface_getProviders";
-using GetSystemProvidersFn = Status (*)(const SystemInterface*** providers, uint32_t* count);
 
 // --------------------------------------------------------------------------------------------------------------- layout
 
@@ -577,17 +608,12 @@ static_assert(sizeof(HtpContextCustomConfig) == 24 && offsetof(HtpContextCustomC
 static_assert(sizeof(HtpDcvsV3) == 64 && sizeof(HtpPowerConfig) == 68 && offsetof(HtpPowerConfig, dcvs_v3) == 4);
 static_assert(sizeof(HtpInfrastructure) == 40 && offsetof(HtpInfrastructure, create_power_config_id) == 8);
 static_assert(sizeof(EventData) == 24 && offsetof(EventData, value) == 8 && offsetof(EventData, identifier) == 16);
+static_assert(sizeof(ExtendedEventData) == 56 && offsetof(ExtendedEventData, v1) == 8 && offsetof(ExtendedEventDataV1, value) == 8 &&
+              offsetof(ExtendedEventDataV1, timestamp) == 32 && offsetof(ExtendedEventDataV1, identifier) == 40);
+static_assert(sizeof(MemDescriptor) == 48 && offsetof(MemDescriptor, dtype) == 24 && offsetof(MemDescriptor, type) == 28 && offsetof(MemDescriptor, custom) == 32);
+static_assert(sizeof(HtpMemDescriptor) == 32 && offsetof(HtpMemDescriptor, size) == 8 && offsetof(HtpMemDescriptor, shared_buffer) == 16);
+static_assert(sizeof(ContextParams) == 56 && offsetof(ContextParams, configs) == 8 && sizeof(AsyncQueueDepth) == 8);
 static_assert(sizeof(QnnInterface) == 584 && offsetof(QnnInterface, provider_name) == 8 && offsetof(QnnInterface, core) == 16 &&
               offsetof(QnnInterface, backend) == 28 && offsetof(QnnInterface, table) == 40);
-static_assert(sizeof(GraphInfoV1) == 40 && sizeof(GraphInfoV2) == 56 && sizeof(GraphInfoV3) == 80 && sizeof(GraphInfo) == 88);
-static_assert(sizeof(BinaryInfoV1) == 128 && offsetof(BinaryInfoV1, hw_info_blob_version) == 48 && offsetof(BinaryInfoV1, context_blob_version) == 60 &&
-              offsetof(BinaryInfoV1, hw_info_blob_size) == 72 && offsetof(BinaryInfoV1, context_blob_size) == 88 &&
-              offsetof(BinaryInfoV1, context_tensor_count) == 96 && offsetof(BinaryInfoV1, graph_count) == 112 && offsetof(BinaryInfoV1, graphs) == 120);
-static_assert(sizeof(BinaryInfoV3) == 136 && offsetof(BinaryInfoV3, context_blob_version) == 48 && offsetof(BinaryInfoV3, context_blob_size) == 64 &&
-              offsetof(BinaryInfoV3, context_tensor_count) == 72 && offsetof(BinaryInfoV3, context_tensors) == 80 &&
-              offsetof(BinaryInfoV3, graph_count) == 88 && offsetof(BinaryInfoV3, graphs) == 96 && offsetof(BinaryInfoV3, platform_info) == 104 &&
-              offsetof(BinaryInfoV3, metadata_size) == 112 && offsetof(BinaryInfoV3, soc_model) == 128);
-static_assert(sizeof(BinaryInfo) == 144);
-static_assert(sizeof(SystemInterface) == 136 && offsetof(SystemInterface, system) == 16 && offsetof(SystemInterface, table) == 32);
 
 }  // namespace lutra::qnn::abi

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/dynamic_library.h"
-#include "qnn/abi.h"
+#include "qnn/abi_system.h"
 #include "qnn/library.h"
 #include "qnn/tensor.h"
 

@@ -14,7 +14,7 @@ const nativeLayers = {
   kernels: ['base'],
   qnn: ['base'],
   store: ['base'],
-  hostnpu: ['base', 'kernels', 'qnn/abi.h'],
+  hostnpu: ['base', 'kernels', 'qnn/abi.h', 'qnn/abi_system.h'],
   conformance: ['base', 'qnn'],
   kv: ['base', 'kernels', 'store'],
   plan: ['base', 'kernels', 'store', 'kv'],

@@ -18,7 +18,7 @@
 
 #include "base/f16.h"
 #include "hostnpu/hostnpu.h"
-#include "qnn/abi.h"
+#include "qnn/abi_system.h"
 
 namespace lutra::test {
 
@@ -28,9 +28,12 @@ using abi::Slot;
 using abi::Status;
 using abi::TensorType;
 
+/// As clients of the newest releases see it.
+using Interface = abi::InterfaceOf<abi::kSlotsOfNewestClients>;
+
 /// The shared library named by LUTRA_QNN_HOST, or the objects that are linked in.
-inline const abi::QnnInterface& host() {
-  static const abi::QnnInterface* interface = [] {
+inline const Interface& host() {
+  static const Interface* interface = [] {
     const abi::QnnInterface** list = nullptr;
     uint32_t count = 0;
     abi::GetProvidersFn get = [](const abi::QnnInterface*** providers, uint32_t* n) { return hostnpu::get_providers(providers, n); };
@@ -44,7 +47,7 @@ inline const abi::QnnInterface& host() {
     }
     EXPECT_EQ(get(&list, &count), 0u);
     EXPECT_EQ(count, 1u);
-    return list[0];
+    return reinterpret_cast<const Interface*>(list[0]);
   }();
   return *interface;
 }
@@ -151,7 +154,9 @@ class Session {
     lines().clear();
   }
   ~Session() {
-    EXPECT_EQ(slot<abi::ContextFreeFn>(Slot::kContextFree)(context, nullptr), 0u);
+    if (context != nullptr) {
+      EXPECT_EQ(slot<abi::ContextFreeFn>(Slot::kContextFree)(context, nullptr), 0u);
+    }
     EXPECT_EQ(slot<abi::DeviceFreeFn>(Slot::kDeviceFree)(device), 0u);
     EXPECT_EQ(slot<abi::BackendFreeFn>(Slot::kBackendFree)(backend), 0u);
     EXPECT_EQ(slot<abi::LogFreeFn>(Slot::kLogFree)(log), 0u);
