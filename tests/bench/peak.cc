@@ -31,10 +31,42 @@ constexpr Peak kPeaks[] = {
     {Isa::kAvx512, PeakKind::kFloat, "VFMADD231PS, 512 bits", 14 * 16, fma_512},
 };
 
+#elif defined(LUTRA_ARM64)
+
+#define LUTRA_VECTORS                                                                                                                                            \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", \
+      "v24", "v25", "v26", "v27", "v30", "v31"
+#define LUTRA_ZEROS ".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,30,31\nmovi v\\i\\().4s, #0\n.endr\n"
+#define LUTRA_LOOP(body) LUTRA_ZEROS ".p2align 5\n1:\n" body "subs %0, %0, #1\nb.ne 1b\n"
+// One instruction that multiplies and adds, on 16 sums.
+#define LUTRA_SIXTEEN_SUMS(instruction, lanes) \
+  LUTRA_LOOP(".irp i,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n" instruction " v\\i\\().4s, v30." lanes ", v31." lanes "\n.endr\n")
+
+void multiply_long(uint64_t rounds) {
+  asm volatile(LUTRA_LOOP(".irp i,0,1,2,3,4,5,6,7\nsmull v1\\i\\().8h, v30.8b, v31.8b\n.endr\n"
+                          ".irp i,0,1,2,3,4,5,6,7\nsadalp v\\i\\().4s, v1\\i\\().8h\n.endr\n")
+               : "+r"(rounds) : : LUTRA_VECTORS, "cc");
+}
+LUTRA_TARGET_DOTPROD void dot(uint64_t rounds) { asm volatile(LUTRA_SIXTEEN_SUMS("sdot", "16b") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
+LUTRA_TARGET_I8MM void matrix(uint64_t rounds) { asm volatile(LUTRA_SIXTEEN_SUMS("usmmla", "16b") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
+void fma_128(uint64_t rounds) { asm volatile(LUTRA_SIXTEEN_SUMS("fmla", "4s") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
+
+constexpr Peak kPeaks[] = {
+    {Isa::kNeon, PeakKind::kInteger, "SMULL + SADALP", 8 * 8, multiply_long}, {Isa::kNeon, PeakKind::kFloat, "FMLA", 16 * 4, fma_128},
+    {Isa::kDotprod, PeakKind::kInteger, "SDOT", 16 * 16, dot},                {Isa::kDotprod, PeakKind::kFloat, "FMLA", 16 * 4, fma_128},
+    {Isa::kI8mm, PeakKind::kInteger, "USMMLA", 16 * 32, matrix},              {Isa::kI8mm, PeakKind::kFloat, "FMLA", 16 * 4, fma_128},
+};
+
 #endif
 
 }  // namespace
 
-std::span<const Peak> peaks() noexcept { return kPeaks; }
+std::span<const Peak> peaks() noexcept {
+#if defined(LUTRA_X86) || defined(LUTRA_ARM64)
+  return kPeaks;
+#else
+  return {};
+#endif
+}
 
 }  // namespace lutra::bench

@@ -9,5 +9,8 @@ namespace lutra::kernels {
 extern const NpuOpKernels kNpuOpsAvx2;
 extern const NpuOpKernels kNpuOpsAvx512;
 #endif
+#ifdef LUTRA_ARM64
+extern const NpuOpKernels kNpuOpsNeon;
+#endif
 
 }  // namespace lutra::kernels

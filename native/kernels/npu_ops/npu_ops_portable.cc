@@ -127,8 +127,10 @@ constexpr NpuOpKernels kPortable = {"portable", Isa::kPortable, convert, unary, 
 }  // namespace
 
 std::span<const NpuOpKernels> npu_op_kernels() noexcept {
-#ifdef LUTRA_X86
+#if defined(LUTRA_X86)
   static const std::array kernels = {kPortable, kNpuOpsAvx2, kNpuOpsAvx512};
+#elif defined(LUTRA_ARM64)
+  static const std::array kernels = {kPortable, kNpuOpsNeon};
 #else
   static const std::array kernels = {kPortable};
 #endif
