@@ -10,6 +10,7 @@
 
 #include "budget.h"
 #include "byte_source.h"
+#include "qnn/abi_system.h"
 #include "qnn_tensor.h"
 
 namespace lutra::fuzz {
