@@ -52,6 +52,7 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
   const plan::ExecutorOptions executor_options{options.threads, best_isa(), options.keep_activations, options.profile};
   executor_ = std::make_unique<plan::Executor>(plan_, *weights_, *cache_, *pool_, segments_.get(), executor_options);
   info_.plan_ms += ms_since(begin);
+  weights_->check_intact();
   info_.weight_bytes = weights_->total_bytes();
   info_.activation_bytes = executor_->activation_bytes();
   info_.kv_bytes = cache_->bytes_per_position() * c.max_context;
@@ -68,6 +69,7 @@ void Engine::run_chunk(const plan::Program& program, plan::Run run) {
   last_run_ = run;
   last_run_.stats = nullptr;
   executor_->run(program, run, stop_);
+  weights_->check_intact();
 }
 
 std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWanted wanted, std::string_view program_name) {

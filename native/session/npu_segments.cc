@@ -177,6 +177,7 @@ bool NpuSegments::load(const plan::Plan& plan, const ContextCache& cache, const 
       for (uint32_t t : segment.outputs) outputs.push_back(io_desc(plan.tensors[t]));
       graphs.push_back({qnn::Graph::retrieve(context, *ids, inputs, outputs), {}, {}});
     }
+    if (file.torn()) return false;
     context_ = std::move(context);
     graphs_ = std::move(graphs);
     return true;
@@ -202,6 +203,7 @@ void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weight
       }
     }
   }
+  weights.check_intact();  // nothing made of zeros is kept
   if (cache.file.empty()) return;
   try {
     const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "contextGetBinary");

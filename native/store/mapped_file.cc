@@ -41,7 +41,8 @@ class Descriptor {
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // Without waiting: for a FIFO nobody may ever write.
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) fail(path, "open", errno);
   struct stat info {};
   if (fstat(file.get(), &info) != 0) fail(path, "examine", errno);
@@ -52,12 +53,13 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   if (map == MAP_FAILED) fail(path, "map", errno);
   data_ = static_cast<const std::byte*>(map);
   size_ = static_cast<size_t>(info.st_size);
+  guard_ = BusGuard(bytes());
 }
 
 MappedFile::~MappedFile() { unmap(); }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)), data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)), guard_(std::move(other.guard_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this != &other) {
@@ -65,11 +67,13 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
     path_ = std::move(other.path_);
     data_ = std::exchange(other.data_, nullptr);
     size_ = std::exchange(other.size_, 0);
+    guard_ = std::move(other.guard_);
   }
   return *this;
 }
 
 void MappedFile::unmap() noexcept {
+  guard_ = {};
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
   data_ = nullptr;
   size_ = 0;

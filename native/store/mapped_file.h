@@ -5,9 +5,11 @@
 #include <span>
 #include <string>
 
+#include "store/bus_guard.h"
+
 namespace lutra::store {
 
-/// Move-only. The bytes stay valid at one address until the object dies. The file must not shrink meanwhile (the system answers that with a signal).
+/// Move-only. The bytes stay valid at one address until the object dies. Where the file shrinks meanwhile, or cannot be read, zeros are read instead: see torn().
 class MappedFile {
  public:
   /// Throws Error(kNotFound) when there is no such file and Error(kIo) when it cannot be read; both name the path.
@@ -21,6 +23,8 @@ class MappedFile {
   const std::string& path() const noexcept { return path_; }
   size_t size() const noexcept { return size_; }  // bytes
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  /// Bytes were asked for that the file does not have any more: what was made of them since the file was mapped may be wrong.
+  bool torn() const noexcept { return guard_.torn(); }
 
   enum class Advice {
     kDontNeed,    // drop the pages that lie wholly inside the range from this process; they come back from the file when touched
@@ -36,6 +40,7 @@ class MappedFile {
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  BusGuard guard_;
 };
 
 }  // namespace lutra::store

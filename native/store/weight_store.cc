@@ -61,6 +61,13 @@ uint64_t WeightStore::total_bytes() const noexcept {
   return sum;
 }
 
+void WeightStore::check_intact() const {
+  for (const SafetensorsFile& file : files_) {
+    if (!file.file().torn()) continue;
+    throw Error(ErrorCode::kIo, "'" + file.file().path() + "' became shorter, or could not be read, while it was in use", "restore the file, then load the model again");
+  }
+}
+
 void WeightStore::release(const Tensor& tensor) const noexcept {
   if (tensor.file == nullptr || tensor.data.empty()) return;
   tensor.file->advise(MappedFile::Advice::kDontNeed, static_cast<size_t>(tensor.data.data() - tensor.file->bytes().data()), tensor.data.size());

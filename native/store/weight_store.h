@@ -25,6 +25,9 @@ class WeightStore {
   uint64_t total_bytes() const noexcept;
   const std::vector<SafetensorsFile>& files() const noexcept { return files_; }
 
+  /// Throws Error(kIo) when a file shrank, or failed to be read, since it was mapped: results since then are worth nothing.
+  void check_intact() const;
+
   /// The tensor was copied elsewhere: its pages stop being resident. Reading it again is allowed and slow.
   void release(const Tensor& tensor) const noexcept;
 

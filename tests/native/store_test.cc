@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -67,6 +71,39 @@ std::string bytes_of(std::initializer_list<float> values) {
     out.append(raw, 4);
   }
   return out;
+}
+
+TEST_F(Store, AFileThatShrinksReadsAsZerosAndIsKnownToBeTorn) {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const std::string path = write("shrinking", std::string(4 * page, 'x')), other = write("whole", std::string(4 * page, 'y'));
+  MappedFile file(path);
+  const MappedFile whole(other);
+  const auto at = [&](size_t i) { return std::to_integer<int>(*const_cast<const volatile std::byte*>(file.bytes().data() + i)); };
+  EXPECT_EQ(at(3 * page), 'x');
+  fs::resize_file(path, page);
+  EXPECT_FALSE(file.torn());
+  EXPECT_EQ(at(0), 'x');
+  EXPECT_EQ(at(2 * page), 0);
+  EXPECT_TRUE(file.torn());
+  EXPECT_EQ(at(3 * page), 0);
+  EXPECT_FALSE(whole.torn());
+  const MappedFile moved(std::move(file));
+  EXPECT_TRUE(moved.torn());
+  const MappedFile again(path);
+  EXPECT_FALSE(again.torn());
+}
+
+TEST_F(Store, ABusErrorElsewhereEndsTheProcessAsEver) {
+  const std::string path = write("foreign", std::string(8192, 'x')), own = write("own", "own");
+  EXPECT_EXIT(
+      {
+        const MappedFile mapped(own);
+        const int fd = open(path.c_str(), O_RDONLY);
+        const volatile char* foreign = static_cast<const volatile char*>(mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE, fd, 0));
+        fs::resize_file(path, 0);
+        std::exit(foreign[5000]);
+      },
+      ::testing::KilledBySignal(SIGBUS), "");
 }
 
 TEST_F(Store, MapsFiles) {
