@@ -49,10 +49,17 @@ class HeaderCursor {
     this.skip(bytes, what);
     if (start < this.windowStart || start + bytes > this.windowStart + this.windowBytes) {
       this.windowStart = start;
-      this.windowBytes = readSync(this.fd, this.window, 0, WINDOW, start);
+      this.windowBytes = this.fill(start);
       if (this.windowBytes < bytes) throw this.bad(`it ends inside ${what}`);
     }
     return { buffer: this.window, at: start - this.windowStart };
+  }
+
+  /** Reads until the window is full or the file ends. */
+  private fill(start: number): number {
+    let done = 0;
+    for (let more = 1; more > 0 && done < WINDOW; done += more) more = readSync(this.fd, this.window, done, WINDOW - done, start + done);
+    return done;
   }
 
   u32(what: string): number {
