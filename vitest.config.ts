@@ -15,6 +15,8 @@ export default defineConfig({
           hookTimeout: 600_000,
         },
       },
+      // Minutes, or hours with LUTRA_STRESS, and addons with sanitizers.
+      { test: { name: 'stress', include: ['tests/stress/**/*.test.ts'], testTimeout: 0, hookTimeout: 600_000 } },
       // What other work on the machine disturbs: npm run bench:overhead.
       { test: { name: 'timing', include: ['tests/bench/overhead.test.ts'], testTimeout: 120_000, hookTimeout: 600_000 } },
     ],

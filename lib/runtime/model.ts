@@ -91,7 +91,9 @@ interface ModelParts {
 
 export class Model {
   readonly #parts: ModelParts;
-  readonly #sessions = new Set<Session>();
+  /** Weak, so that a session that nobody refers to any more is the garbage collector's. */
+  readonly #sessions = new Set<WeakRef<Session>>();
+  readonly #opening = new Set<Promise<Session>>();
   /** The last session that {@link generate} used, empty and ready. */
   #idle: Session | undefined;
   #disposed = false;
@@ -135,15 +137,13 @@ export class Model {
   /** A new conversation state with an engine and a KV cache of its own. */
   async createSession(): Promise<Session> {
     this.#checkAlive();
-    const { addon, directory, tokenizer, contextSize, mode } = this.#parts;
-    await Promise.all([directory.cpu, directory.npu].map((file) => file?.recheck()));
-    const engine = await addon.openEngine(await this.#engineOptions());
-    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu' };
-    const session = new Session(engine, context, (gone) => this.#sessions.delete(gone));
-    this.#sessions.add(session);
-    if (this.#disposed) await session.dispose();
-    this.#checkAlive();
-    return session;
+    const opening = this.#open();
+    this.#opening.add(opening);
+    try {
+      return await opening;
+    } finally {
+      this.#opening.delete(opening);
+    }
   }
 
   /** A conversation with history. */
@@ -176,11 +176,26 @@ export class Model {
     return new Generation(stream(), () => outcome);
   }
 
-  /** Frees every session. Idempotent; later calls throw LUTRA_DISPOSED. */
+  /** Stops what runs and frees every session, those included that are being opened. Idempotent; later calls throw LUTRA_DISPOSED. */
   async dispose(): Promise<void> {
     this.#disposed = true;
     this.#idle = undefined;
-    await Promise.all([...this.#sessions].map((session) => session.dispose()));
+    await Promise.all([...this.#sessions].map((session) => session.deref()?.dispose()));
+    await Promise.allSettled(this.#opening);
+  }
+
+  async #open(): Promise<Session> {
+    const { addon, directory, tokenizer, contextSize, mode } = this.#parts;
+    await Promise.all([directory.cpu, directory.npu].map((file) => file?.recheck()));
+    const engine = await addon.openEngine(await this.#engineOptions());
+    for (const known of this.#sessions) if (!known.deref()) this.#sessions.delete(known);
+    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu' };
+    const session = new Session(engine, context, () => this.#sessions.delete(weak));
+    const weak = new WeakRef(session);
+    this.#sessions.add(weak);
+    if (this.#disposed) await session.dispose();
+    this.#checkAlive();
+    return session;
   }
 
   #checkAlive(): void {

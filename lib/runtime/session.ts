@@ -59,7 +59,7 @@ function tokenIds(prompt: unknown, vocab: number): number[] {
 export class Session {
   readonly #engine: NativeEngine;
   readonly #context: SessionContext;
-  readonly #onDispose: (session: Session) => void;
+  readonly #onDispose: () => void;
   /** Tokens in the KV cache. */
   #cached: number[] = [];
   /** Tokens that were delivered but never computed (the last one of a generation); they go in front of the next prefill. */
@@ -68,7 +68,7 @@ export class Session {
   #disposed = false;
 
   /** Made by `Model.createSession`. */
-  constructor(engine: NativeEngine, context: SessionContext, onDispose: (session: Session) => void = () => {}) {
+  constructor(engine: NativeEngine, context: SessionContext, onDispose: () => void = () => {}) {
     this.#engine = engine;
     this.#context = context;
     this.#onDispose = onDispose;
@@ -165,7 +165,7 @@ export class Session {
     this.#disposed = true;
     this.#engine.stop();
     await this.#engine.dispose();
-    this.#onDispose(this);
+    this.#onDispose();
   }
 
   #checkAlive(): void {

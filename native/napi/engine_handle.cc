@@ -30,11 +30,18 @@ std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, std::optional<
   auto hook = env.AddCleanupHook([weak] {
     if (const auto live = weak.lock()) live->abandon();
   });
-  handle->unhook_ = [hook](Napi::Env js) mutable { hook.Remove(js); };
+  handle->unhook_ = [hook, env]() mutable { hook.Remove(env); };
   return handle;
 }
 
-EngineHandle::~EngineHandle() { close(); }
+EngineHandle::~EngineHandle() {
+  unhook();
+  close();
+}
+
+void EngineHandle::unhook() {
+  if (const auto remove = std::exchange(unhook_, nullptr)) remove();
+}
 
 const std::shared_ptr<session::Engine>& EngineHandle::engine() const {
   if (!hang_.empty()) throw hung_error(hang_);
@@ -68,33 +75,35 @@ void EngineHandle::settle(Napi::Env env, Call& call, const Make& make) {
   }
 }
 
-void EngineHandle::set_on_token(const Napi::Function& on_token) {
+std::function<void(uint32_t)> EngineHandle::token_sink(const Napi::Function& on_token, uint32_t run_ahead) {
   on_token_ = Napi::Persistent(on_token);
+  run_ahead_ = run_ahead;
   unread_ = 0;
-}
-
-std::function<void(uint32_t)> EngineHandle::token_sink(uint32_t run_ahead) {
-  return [weak = weak_from_this(), post = worker_.poster(), run_ahead](uint32_t token) {
-    post([weak, token, run_ahead](Napi::Env js) {
-      if (const auto live = weak.lock()) live->deliver(js, token, run_ahead);
+  stopped_ = false;
+  return [weak = weak_from_this(), post = worker_.poster()](uint32_t token) {
+    post([weak, token](Napi::Env js) {
+      if (const auto live = weak.lock()) live->deliver(js, token);
     });
   };
 }
 
-void EngineHandle::deliver(Napi::Env env, uint32_t token, uint32_t run_ahead) {
+void EngineHandle::deliver(Napi::Env env, uint32_t token) {
   if (on_token_.IsEmpty()) return;
-  if (++unread_ >= run_ahead && !closed_) worker_.unref(env);
+  // A loop that was stopped ends without its reader; tokens from before are still on their way.
+  if (++unread_ >= run_ahead_ && !stopped_ && !closed_) worker_.unref(env);
   call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token)});
 }
 
 void EngineHandle::stop(Napi::Env env) {
-  if (!hang_.empty()) return;
-  engine()->stop();
+  if (engine_ == nullptr) return;
+  engine_->stop();
+  stopped_ = true;
   await_end(env);
 }
 
 void EngineHandle::acknowledge(Napi::Env env, uint32_t count) {
-  engine()->acknowledge(count);
+  if (engine_ == nullptr) return;
+  engine_->acknowledge(count);
   unread_ -= std::min(unread_, count);
   await_end(env);
 }
@@ -110,7 +119,7 @@ std::function<void()> EngineHandle::give_up_engine() {
 }
 
 Napi::Promise EngineHandle::dispose(Napi::Env env) {
-  if (const auto unhook = std::exchange(unhook_, nullptr)) unhook(env);
+  unhook();
   if (closed_) {
     auto done = Napi::Promise::Deferred::New(env);
     done.Resolve(env.Undefined());
@@ -146,6 +155,7 @@ void EngineHandle::hung(Napi::Env env, const std::string& what) {
 }
 
 void EngineHandle::abandon() {
+  unhook_ = nullptr;  // it is what runs now
   // Promises will not settle any more; what they hold must not go on the engine's thread.
   for (const auto& call : std::exchange(calls_, {})) call->handle.reset();
   close();

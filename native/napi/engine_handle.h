@@ -62,11 +62,10 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
     return promise;
   }
 
-  /// Tokens of generate come through here: `on_token` is called on JavaScript's thread until the call settles.
-  void set_on_token(const Napi::Function& on_token);
-  /// A function for the engine's thread that hands a token to JavaScript. A loop that waits for its reader keeps no process alive: when nobody reads on, nothing is left to
-  /// wait for.
-  std::function<void(uint32_t)> token_sink(uint32_t run_ahead);
+  /// For a generate call that is about to begin: a function for the engine's thread that hands a token to `on_token` on JavaScript's, until the call settles. A loop that waits for its
+  /// reader keeps no process alive: when nobody reads on, nothing is left to wait for.
+  std::function<void(uint32_t)> token_sink(const Napi::Function& on_token, uint32_t run_ahead);
+  // These may come late, from a reader or an abort signal that outlives the engine: then there is nothing to do.
   void acknowledge(Napi::Env env, uint32_t count);
   void stop(Napi::Env env);
 
@@ -81,25 +80,28 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   };
   using Make = std::function<Napi::Value(EngineHandle&)>;
 
-  explicit EngineHandle(Napi::Env env) : worker_(env) {}
+  explicit EngineHandle(Napi::Env env) : env_(env), worker_(env) {}
   std::shared_ptr<Call> begin(Napi::Env env);
   static void settle(Napi::Env env, Call& call, const Make& make);
-  void deliver(Napi::Env env, uint32_t token, uint32_t run_ahead);
+  void deliver(Napi::Env env, uint32_t token);
   /// The call under way, if any, is going to settle: the process stays for it.
   void await_end(Napi::Env env);
   void hung(Napi::Env env, const std::string& what);
   void abandon();
   void close();
+  void unhook();
   /// Work that frees the engine; the handle does not hold it any more.
   std::function<void()> give_up_engine();
 
+  const Napi::Env env_;
   Environment environment_;
   std::shared_ptr<session::CallWatch> watch_;
   std::shared_ptr<session::Engine> engine_;
   std::vector<std::shared_ptr<Call>> calls_;  // open ones, oldest first
   Napi::FunctionReference on_token_;          // of the generate call under way
-  uint32_t unread_ = 0;                       // tokens delivered and not acknowledged
-  std::function<void(Napi::Env)> unhook_;     // takes the environment's clean-up hook back; empty once done
+  uint32_t run_ahead_ = 1, unread_ = 0;       // of that call; unread: delivered and not acknowledged
+  bool stopped_ = false;                      // that call was told to end
+  std::function<void()> unhook_;              // takes the environment's clean-up hook back; empty once done
   std::string hang_;                          // what did not return; empty: nothing
   bool closed_ = false;
   Worker worker_;  // last: ended first

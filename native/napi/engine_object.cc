@@ -80,7 +80,10 @@ class EngineObject {
     object_ = Napi::Object::New(env_);
     method("info", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return info_object(i.Env(), h.engine()->info()); });
     method("timings", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return timings_object(i.Env(), h.engine()->timings()); });
-    method("length", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return Napi::Number::New(i.Env(), h.engine()->length()); });
+    method("length", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
+      h.require_idle();
+      return Napi::Number::New(i.Env(), h.engine()->length());
+    });
     method("prefill", prefill);
     method("generate", generate);
     method("acknowledge", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
@@ -133,9 +136,8 @@ class EngineObject {
                                      {static_cast<float>(number(o, "temperature")), u32(o, "topK"), static_cast<float>(number(o, "topP")), static_cast<float>(number(o, "minP")),
                                       static_cast<float>(number(o, "repetitionPenalty")), static_cast<uint64_t>(number(o, "seed"))},
                                      u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead")};
-    h.set_on_token(arguments.function(1, "onToken"));
+    const auto deliver = h.token_sink(arguments.function(1, "onToken"), std::max(1u, options.run_ahead));
     h.engine()->clear_stop();
-    const auto deliver = h.token_sink(std::max(1u, options.run_ahead));
     return h.run(info.Env(), [engine = h.engine(), options = std::move(options), deliver] { return engine->generate(options, deliver); },
                  [](Napi::Env env, EngineHandle&, const session::Engine::Generated& result) -> Napi::Value {
                    Napi::Object r = Napi::Object::New(env);

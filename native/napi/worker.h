@@ -9,6 +9,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/error.h"
 #include "base/work_thread.h"
 
 namespace lutra::addon {
@@ -60,38 +61,42 @@ class Worker {
  private:
   class WayBack {
    public:
-    explicit WayBack(Napi::Env env) : channel_(Channel::New(env, "lutra", 0, 1)) { channel_.Unref(env); }
+    explicit WayBack(Napi::Env env) {
+      const Napi::String name = Napi::String::New(env, "lutra");
+      if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, run_post, &channel_) != napi_ok) {
+        throw Error(ErrorCode::kInternal, "no way back to JavaScript's thread can be made");
+      }
+      unref(env);
+    }
     void post(Post function) {
       auto owned = std::make_unique<Post>(std::move(function));
       const std::lock_guard lock(mutex_);
-      if (open_ && channel_.NonBlockingCall(owned.get()) == napi_ok) static_cast<void>(owned.release());
+      if (channel_ != nullptr && napi_call_threadsafe_function(channel_, owned.get(), napi_tsfn_nonblocking) == napi_ok) static_cast<void>(owned.release());
     }
-    void ref(Napi::Env env) {
-      if (open_) channel_.Ref(env);
+    void ref(napi_env env) {
+      if (channel_ != nullptr) napi_ref_threadsafe_function(env, channel_);
     }
-    void unref(Napi::Env env) {
-      if (open_) channel_.Unref(env);
+    void unref(napi_env env) {
+      if (channel_ != nullptr) napi_unref_threadsafe_function(env, channel_);
     }
     void close() {
       const std::lock_guard lock(mutex_);
-      if (std::exchange(open_, false)) channel_.Release();
+      if (channel_ != nullptr) napi_release_threadsafe_function(std::exchange(channel_, nullptr), napi_tsfn_release);
     }
 
    private:
     /// Without an environment: it is gone, and what was posted is only freed.
-    static void run_post(Napi::Env env, Napi::Function, std::nullptr_t*, Post* owned) {
-      const std::unique_ptr<Post> post(owned);
+    static void run_post(napi_env env, napi_value, void*, void* owned) {
+      const std::unique_ptr<Post> post(static_cast<Post*>(owned));
       if (env == nullptr) return;
       try {
         (*post)(env);
       } catch (const Napi::Error&) {
       }
     }
-    using Channel = Napi::TypedThreadSafeFunction<std::nullptr_t, Post, &run_post>;
 
     std::mutex mutex_;
-    Channel channel_;
-    bool open_ = true;  // written on JavaScript's thread, under mutex_
+    napi_threadsafe_function channel_ = nullptr;  // null: closed. Written on JavaScript's thread, under mutex_
   };
 
   std::shared_ptr<WayBack> way_;

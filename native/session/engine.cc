@@ -10,6 +10,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Calls `action` when it goes, however the scope ends.
+template <class Action>
+struct AtExit {
+  Action action;
+  ~AtExit() { action(); }
+};
+
 double ms_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
 
 }  // namespace
@@ -87,6 +94,7 @@ std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWante
   std::vector<float> out;
   if (wanted == LogitsWanted::kAll) out.reserve(tokens.size() * plan_.config.vocab);
   timings_ = {};
+  const AtExit publish{[this] { publish_timings(); }};
   last_logits_ = {};
   const auto begin = Clock::now();
   try {
@@ -135,6 +143,7 @@ Engine::Generated Engine::generate(const GenerateOptions& options, const std::fu
     acknowledged_ = 0;
   }
   kernels::Sampler sampler(options.sampling);
+  const AtExit publish{[this] { publish_timings(); }};
   timings_.decode = {};
   timings_.decode_tokens = 0;
   timings_.decode_ms = 0;
@@ -154,6 +163,16 @@ Engine::Generated Engine::generate(const GenerateOptions& options, const std::fu
     if (!wait_for_reader(delivered, options.run_ahead)) return {FinishReason::kAborted, delivered};
   }
   return {FinishReason::kLength, delivered};
+}
+
+Timings Engine::timings() const {
+  const std::lock_guard lock(mutex_);
+  return published_;
+}
+
+void Engine::publish_timings() {
+  const std::lock_guard lock(mutex_);
+  published_ = timings_;
 }
 
 void Engine::truncate(uint32_t length) {

@@ -66,7 +66,8 @@ class Engine {
   ~Engine();
 
   const EngineInfo& info() const noexcept { return info_; }
-  const Timings& timings() const noexcept { return timings_; }
+  /// Of the calls that have ended. From any thread.
+  Timings timings() const;
   uint32_t length() const noexcept { return static_cast<uint32_t>(history_.size()); }
 
   /// Appends tokens to the KV cache, chunk by chunk. Returns the logits wanted: [vocab], [tokens × vocab] or nothing. On any error, also kAborted, the cache is as before.
@@ -94,6 +95,7 @@ class Engine {
  private:
   void run_chunk(const plan::Program& program, plan::Run run);
   void decode(uint32_t token);
+  void publish_timings();
   bool wait_for_reader(uint32_t delivered, uint32_t run_ahead);
 
   std::shared_ptr<CallWatch> watch_;
@@ -105,7 +107,7 @@ class Engine {
   std::unique_ptr<plan::Executor> executor_;
   const plan::Program* decode_program_ = nullptr;
   EngineInfo info_;
-  Timings timings_;
+  Timings timings_;  // of the call under way
   std::vector<uint32_t> history_;     // tokens in the KV cache
   std::span<const float> last_logits_;  // of the last token, in the executor's memory until the next run; empty when unknown
   const plan::Program* last_program_ = nullptr;
@@ -113,9 +115,11 @@ class Engine {
   std::vector<uint32_t> last_tokens_;
 
   std::atomic<bool> stop_{false};
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable reader_;
-  uint64_t acknowledged_ = 0;  // guarded by mutex_
+  // Guarded by mutex_:
+  uint64_t acknowledged_ = 0;
+  Timings published_;
 };
 
 }  // namespace lutra::session

@@ -124,11 +124,12 @@ class Schedule {
     delivered_ = 0;
   }
 
-  /// Takes tokens as they come, or slowly; now and then takes none for a while.
+  /// Takes tokens as they come, or slowly; now and then takes none for a while. Asks for the times meanwhile.
   void read(uint32_t seed) {
     Random random(seed);
     while (!ending_) {
       if (delivered_ > 0 && !random.one_in(4)) engine_.acknowledge(1);
+      EXPECT_LE(engine_.timings().prefill_tokens, kContext);
       random.pause(60);
     }
   }
