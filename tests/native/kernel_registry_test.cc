@@ -40,7 +40,7 @@ std::vector<Family> families() {
 #endif
   return {family("gemm_i8", products, gemm_kernels(), [](Isa isa) { return gemm_kernel(isa).isa; }),
           family("npu_ops", elements, npu_op_kernels(), [](Isa isa) { return npu_op_kernel(isa).isa; }),
-          family("ops", each, op_kernels(), [](Isa isa) { return op_kernel(isa).isa; }),
+          family("ops", elements, op_kernels(), [](Isa isa) { return op_kernel(isa).isa; }),
           family("shadow", each, shadow_kernels(), [](Isa isa) { return shadow_kernel(isa).isa; }),
           family("linear", each, linear_kernels(), [](Isa isa) { return linear_kernel(isa).isa; })};
 }

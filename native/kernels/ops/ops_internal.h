@@ -23,6 +23,9 @@ const OpKernels& portable_ops() noexcept;
 const OpKernels& avx2_ops() noexcept;
 const OpKernels& avx512_ops() noexcept;
 #endif
+#ifdef LUTRA_ARM64
+const OpKernels& neon_ops() noexcept;
+#endif
 
 /// Positions of K and V that attend_block_f16 works on at a time.
 inline constexpr uint32_t kAttendTile = 64;

@@ -4,12 +4,18 @@
 namespace lutra::kernels {
 namespace {
 
-#ifdef LUTRA_X86
+#if defined(LUTRA_X86)
 const OpKernels* table() noexcept {
   static const OpKernels kernels[] = {portable_ops(), avx2_ops(), avx512_ops()};
   return kernels;
 }
 constexpr size_t kCount = 3;
+#elif defined(LUTRA_ARM64)
+const OpKernels* table() noexcept {
+  static const OpKernels kernels[] = {portable_ops(), neon_ops()};
+  return kernels;
+}
+constexpr size_t kCount = 2;
 #else
 const OpKernels* table() noexcept { return &portable_ops(); }
 constexpr size_t kCount = 1;

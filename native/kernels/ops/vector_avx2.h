@@ -22,6 +22,8 @@ inline constexpr uint32_t kLanes = 8;
 inline constexpr uint32_t kQueryVectors = 3;        // query vectors of a score tile, at most
 inline constexpr uint32_t kScoreAccumulators = 12;  // query vectors × positions of a score tile, at most
 inline constexpr uint32_t kDimVectors = 2;          // output vectors of an output tile, at most
+/// Query rows of an output tile of that many vectors.
+inline constexpr uint32_t output_rows(uint32_t vectors) noexcept { return vectors == 1 ? kLanes : vectors == 2 ? kLanes / 2 : kLanes / 4; }
 
 LUTRA_VECTOR_INLINE __m256i lanes(size_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

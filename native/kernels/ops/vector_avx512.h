@@ -22,6 +22,8 @@ inline constexpr uint32_t kLanes = 16;
 inline constexpr uint32_t kQueryVectors = 6;        // query vectors of a score tile, at most
 inline constexpr uint32_t kScoreAccumulators = 24;  // query vectors × positions of a score tile, at most
 inline constexpr uint32_t kDimVectors = 4;          // output vectors of an output tile, at most
+/// Query rows of an output tile of that many vectors.
+inline constexpr uint32_t output_rows(uint32_t vectors) noexcept { return vectors == 1 ? kLanes : vectors == 2 ? kLanes / 2 : kLanes / 4; }
 
 LUTRA_VECTOR_INLINE __mmask16 lanes(size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
 
