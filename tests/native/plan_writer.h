@@ -69,7 +69,8 @@ class PlanWriter {
     const auto node = static_cast<uint32_t>(nodes_.size() / plan::kNodeWords);
     const std::vector<uint32_t> n{string(op), string(name + "." + op), ins, static_cast<uint32_t>(in.size()), outs, static_cast<uint32_t>(out.size()), 0, 0};
     nodes_.insert(nodes_.end(), n.begin(), n.end());
-    const std::vector<uint32_t> s{string(name), node, 1, ins, static_cast<uint32_t>(in.size()), outs, static_cast<uint32_t>(out.size()), 0};
+    const auto segment_ins = operands(in), segment_outs = operands(out);  // of its own: records share none
+    const std::vector<uint32_t> s{string(name), node, 1, segment_ins, static_cast<uint32_t>(in.size()), segment_outs, static_cast<uint32_t>(out.size()), 0};
     segments_.insert(segments_.end(), s.begin(), s.end());
     return static_cast<uint32_t>(segments_.size() / plan::kSegmentWords) - 1;
   }
