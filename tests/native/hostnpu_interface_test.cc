@@ -429,6 +429,12 @@ TEST(HostNpuInterface, ContextTensorsAreShared) {
   abi::ContextHandle loaded{};
   ASSERT_EQ(load(session, bytes, &loaded), 0u);
   EXPECT_EQ(slot<abi::ContextFreeFn>(Slot::kContextFree)(loaded, nullptr), 0u);
+  // No byte of the header is free, those without a meaning included.
+  for (size_t at = 0; at < 64; ++at) {
+    auto damaged = bytes;
+    damaged[at] ^= std::byte{0x10};
+    EXPECT_NE(load(session, damaged, &loaded), 0u) << "byte " << at;
+  }
 }
 
 }  // namespace

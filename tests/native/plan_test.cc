@@ -286,6 +286,33 @@ TEST(Plan, NonsenseUnderARightChecksumGivesOneErrorOrAPlanThatRuns) {
   EXPECT_GT(refused, 1000u);
 }
 
+/// A plan whose second step reads operands from `operand` on; the first step's are 0 and 1.
+std::vector<std::byte> two_steps(uint32_t operand) {
+  test::PlanWriter p({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, 1});
+  const uint32_t embed = p.tensor("embed", DType::kF16, TensorKind::kWeight, RowsKind::kFixed, {kVocab, kHidden}, "embed");
+  const uint32_t x = p.tensor("x", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  p.step(StepOp::kEmbed, {embed}, {x});
+  p.step(StepOp::kEmbed, {embed}, {x});
+  p.program("cpu", plan::kNoIndex);
+  auto bytes = p.encode();
+  uint32_t steps;
+  std::memcpy(&steps, bytes.data() + 4 * (plan::kHeaderWords + 2 * static_cast<uint32_t>(plan::Section::kSteps)), 4);
+  std::memcpy(bytes.data() + steps + 4 * (plan::kStepWords + 1), &operand, 4);
+  test::seal(bytes);
+  return bytes;
+}
+
+// Records that share others would let a small file describe endless work.
+TEST(Plan, RecordsThatTwoReferToAreRefused) {
+  EXPECT_NO_THROW(plan::Plan::parse(two_steps(2)));
+  EXPECT_EQ(code_of([] { plan::Plan::parse(two_steps(0)); }), ErrorCode::kBadPlan);
+  auto overlapping = tiny_plan();
+  const size_t strings = 4 * (plan::kHeaderWords + 2 * static_cast<uint32_t>(plan::Section::kStrings));
+  std::memcpy(overlapping.data() + strings, overlapping.data() + strings - 8, 4);  // begins where the config begins
+  test::seal(overlapping);
+  EXPECT_EQ(code_of([&] { plan::Plan::parse(overlapping); }), ErrorCode::kBadPlan);
+}
+
 TEST(Plan, WeightsOfTheWrongSizeAreNamed) {
   Weights w;
   session::EngineOptions options;
