@@ -78,6 +78,6 @@ export function describeError(error: unknown): string {
 /** The same for --json runs. */
 export function errorObject(error: unknown): object {
   const code = error instanceof LutraError ? error.code : error instanceof UsageError ? 'USAGE' : 'LUTRA_INTERNAL';
-  const remedy = error instanceof LutraError ? error.remedy : '';
+  const remedy = error instanceof LutraError ? error.remedy : error instanceof UsageError ? 'See lutra --help.' : '';
   return { error: { code, message: error instanceof Error ? error.message : String(error), remedy } };
 }

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
+import { makeDirectory } from '../files/make.js';
 import { jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
 
@@ -76,7 +77,7 @@ export class OutputDirectory {
     const prefix = `.${basename(target)}${MARK}`;
     const path = join(parent, `${prefix}${process.pid}-${randomBytes(4).toString('hex')}`);
     try {
-      await mkdir(parent, { recursive: true });
+      await makeDirectory(parent);
       await removeStale(parent, prefix);
       await mkdir(path);
     } catch (error) {

@@ -1,7 +1,7 @@
 /** A model directory, ready to make sessions. */
-import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { makeDirectory } from '../files/make.js';
 import { checkPath } from '../files/read.js';
 import { eagerGraph, encodePlan, type Graph, LutraError } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
@@ -239,7 +239,7 @@ export class Model {
     if (npu.kind !== 'library' || options.cache === false || options.eager || weightsHash === undefined) return undefined;
     const place = typeof options.cache === 'string' ? resolve(options.cache) : defaultContextDirectory();
     const { backend } = addon.qnnInfo(npu);
-    await mkdir(place, { recursive: true }).catch((error: Error) => {
+    await makeDirectory(place).catch((error: Error) => {
       throw new LutraError(
         'LUTRA_IO',
         `The cache directory ${place} cannot be made: ${error.message}`,

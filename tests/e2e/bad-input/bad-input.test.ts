@@ -10,6 +10,7 @@ import { DEFAULT_PRECISION } from '../../../lib/convert/precision.js';
 import { loadModel, type Model } from '../../../lib/runtime/model.js';
 import { makeTiny, type TinyModelFiles } from '../tiny.js';
 import type { World } from './case.js';
+import { cliCases } from './cli.js';
 import { ggufCases } from './gguf.js';
 import { modelCases } from './model-api.js';
 import { planCases } from './plans.js';
@@ -57,5 +58,11 @@ describe.each(Object.entries(TABLES))('%s', (_name, cases) => {
 
   it('none of them leaves memory, file descriptors or threads behind', async () => {
     console.log(await expectNothingLeft(world(), cases, prepared));
+  });
+});
+
+describe('command lines', () => {
+  it.each(cliCases.map((one) => [one.name, one] as const))('%s', { timeout: 60_000 }, async (_name, one) => {
+    await runCase(world(), one, await one.prepare(world()));
   });
 });
