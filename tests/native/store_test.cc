@@ -97,6 +97,7 @@ TEST_F(Store, ABusErrorElsewhereEndsTheProcessAsEver) {
   const std::string path = write("foreign", std::string(8192, 'x')), own = write("own", "own");
   EXPECT_EXIT(
       {
+        std::signal(SIGBUS, SIG_DFL);  // sanitizers have a handler of their own
         const MappedFile mapped(own);
         const int fd = open(path.c_str(), O_RDONLY);
         const volatile char* foreign = static_cast<const volatile char*>(mmap(nullptr, 8192, PROT_READ, MAP_PRIVATE, fd, 0));
