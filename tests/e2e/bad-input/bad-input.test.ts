@@ -10,7 +10,7 @@ import { DEFAULT_PRECISION } from '../../../lib/convert/precision.js';
 import { loadModel, type Model } from '../../../lib/runtime/model.js';
 import { makeTiny, type TinyModelFiles } from '../tiny.js';
 import type { World } from './case.js';
-import { cliCases } from './cli.js';
+import { cliCases, startup } from './cli.js';
 import { ggufCases } from './gguf.js';
 import { modelCases } from './model-api.js';
 import { planCases } from './plans.js';
@@ -63,6 +63,6 @@ describe.each(Object.entries(TABLES))('%s', (_name, cases) => {
 
 describe('command lines', () => {
   it.each(cliCases.map((one) => [one.name, one] as const))('%s', { timeout: 60_000 }, async (_name, one) => {
-    await runCase(world(), one, await one.prepare(world()));
+    await runCase(world(), one, await one.prepare(world()), startup);
   });
 });

@@ -13,6 +13,13 @@ async function run(args: readonly string[], code: BadCase['code']): Promise<Outc
   return (JSON.parse(lines[0] ?? '') as { error: Outcome }).error;
 }
 
+/** Milliseconds until a command of lutra runs at all on this machine, now. */
+export async function startup(): Promise<number> {
+  const start = performance.now();
+  await lutra(['qnn', 'info', '--npu', 'host']);
+  return performance.now() - start;
+}
+
 function command(name: string, code: BadCase['code'], says: string | RegExp, args: (world: World) => string[]): BadCase {
   return made(name, code, says, args, (line) => run(line, code));
 }
