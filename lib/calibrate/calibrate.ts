@@ -18,7 +18,7 @@ export interface CalibrationEngine {
   truncate(length: number): void;
   observations(): Float64Array[];
   stop(): void;
-  dispose(): Promise<void>;
+  dispose(): Promise<unknown>;
 }
 
 /** The part of the addon that opens one. */

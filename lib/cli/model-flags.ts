@@ -5,7 +5,7 @@ import { type Arguments, type Flags, UsageError } from './args.js';
 import { note } from './output.js';
 
 export const npuFlags = {
-  npu: { value: 'host|none|auto|PATH', help: 'where prompts run: the host NPU, the CPU, or a QNN library (default auto)' },
+  npu: { value: 'host|none|auto|require|PATH', help: 'where prompts run: the host NPU, the CPU, or a QNN library (default auto)' },
   soc: { value: 'ID', help: 'QNN SoC id that the library compiles for, for example 57 (SM8650)' },
 } as const satisfies Flags;
 
@@ -16,6 +16,7 @@ export const modelFlags = {
   context: { value: 'N', help: 'tokens that the context holds' },
   cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },
   'no-cache': { help: 'do not keep compiled graphs' },
+  'no-npu-check': { help: 'do not test a QNN library before its first use' },
   profile: { help: 'time every CPU step (timings of --json)' },
   verbose: { short: 'v', help: 'show the log of the NPU library' },
 } as const satisfies Flags;
@@ -24,7 +25,7 @@ export const modelFlags = {
 export function npuChoice(args: Arguments): NpuChoice | undefined {
   const npu = args.string('npu');
   const soc = args.integer('soc');
-  if (npu === undefined || npu === 'host' || npu === 'none' || npu === 'auto') {
+  if (npu === undefined || npu === 'host' || npu === 'none' || npu === 'auto' || npu === 'require') {
     const library = npu === 'none' || npu === 'host' ? undefined : process.env.LUTRA_QNN_LIBRARY;
     if (soc !== undefined && !library) throw new UsageError('--soc goes with a QNN library: --npu PATH.');
     return soc !== undefined && library ? { library, soc } : npu;
@@ -43,6 +44,7 @@ export function loadOptions(args: Arguments): LoadOptions {
     ...optional('threads', args.integer('threads', 1)),
     ...optional('contextSize', args.integer('context', 1)),
     ...optional('cache', cache),
+    ...(args.flag('no-npu-check') ? { npuCheck: false } : {}),
     ...(verbose ? { onLog: (level: number, line: string) => note(`[${level}] ${line}`), logLevel: 4 } : {}),
   };
 }

@@ -15,7 +15,7 @@ export const qnnInfoCommand: Command = {
 };
 
 async function run(args: Arguments): Promise<void> {
-  const npu = resolveNpu(npuChoice(args) ?? 'auto', true);
+  const { npu } = resolveNpu(npuChoice(args) ?? 'auto', true);
   if (npu.kind === 'none')
     throw new LutraError('LUTRA_INVALID_ARGUMENT', 'There is no library behind --npu none.', 'Give host or the path of a QNN library.');
   const { backend, operations } = loadAddon().qnnInfo(npu);

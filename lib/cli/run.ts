@@ -103,8 +103,8 @@ function describeSpeed(name: string, { tokens, ms, tokensPerSecond }: PhaseTimin
 }
 
 /** Lines that say where each part ran. */
-export function describePlacement({ npu, segments, parts }: Placement): string[] {
+export function describePlacement({ npu, why, segments, parts }: Placement): string[] {
   const lines = parts.map(({ part, where }) => `${part}: ${where}`);
-  if (npu) lines.push(`NPU: ${npu}, ${segments.map(({ graphs, nodes }) => `${graphs} graphs of ${nodes} nodes`).join(', ')}`);
-  return lines;
+  const graphs = segments.map((group) => `${group.graphs} graphs of ${group.nodes} nodes`).join(', ');
+  return [...lines, npu ? `NPU: ${npu}, ${graphs} (${why})` : `NPU: none (${why})`];
 }

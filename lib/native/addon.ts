@@ -94,11 +94,23 @@ export interface EngineTimings {
   repairedOutputs: number;
 }
 
+/** `error`: relative, of the worst output, which is `what`. */
+export interface NpuVerdict {
+  right: boolean;
+  segments: number;
+  error: number;
+  what: string;
+}
+
 /** One model with one KV cache. All methods that return a promise run on the engine's own thread; one at a time (`LUTRA_BUSY` otherwise). */
 export interface NativeEngine {
   info(): EngineInfo;
   /** Appends tokens to the KV cache. Resolves to the logits of the last token ([vocab]) or of all ([tokens × vocab]). */
   prefill(tokens: Uint32Array, logits: 'last' | 'all' | 'none', program: 'npu' | 'cpu'): Promise<Float32Array>;
+  /**
+   * Compares the NPU library with the host NPU on one chunk, segment by segment (native/session/npu_check.h). On an empty cache, which stays empty.
+   */
+  checkNpu(): Promise<NpuVerdict>;
   /** Continues from the logits of the last call; `onToken` is called once per token. Acknowledge with {@link acknowledge}. */
   generate(options: GenerateOptions, onToken: (token: number) => void): Promise<{ reason: FinishReason; tokens: number }>;
   /** Tells the native loop that `count` more tokens were taken. */
@@ -117,8 +129,8 @@ export interface NativeEngine {
    * LUTRA_INVALID_ARGUMENT without `keepActivations`; LUTRA_NOT_FOUND for a name that the program which ran last does not make.
    */
   peek(tensor: string): Float32Array;
-  /** Stops what runs and frees everything; resolves when that is done, or when the library does not answer. Later calls throw LUTRA_DISPOSED. Idempotent. */
-  dispose(): Promise<void>;
+  /** Stops what runs and frees everything; resolves when that is done, or to what does not return. Later calls throw LUTRA_DISPOSED. Idempotent. */
+  dispose(): Promise<string | undefined>;
 }
 
 export interface NativeAddon {

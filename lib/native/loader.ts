@@ -45,6 +45,7 @@ function wrapEngine(engine: NativeEngine): NativeEngine {
   return {
     info: () => guard(() => engine.info()),
     prefill: (tokens, logits, program) => guardAsync(() => engine.prefill(tokens, logits, program)),
+    checkNpu: () => guardAsync(() => engine.checkNpu()),
     generate: (options, onToken) => guardAsync(() => engine.generate(options, onToken)),
     acknowledge: (count) => guard(() => engine.acknowledge(count)),
     stop: () => guard(() => engine.stop()),

@@ -6,13 +6,15 @@ import { checkPath } from '../files/read.js';
 import { eagerGraph, encodePlan, type Graph, LutraError } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
 import { buildPlan, type PlanMode } from '../models/index.js';
-import type { EngineOptions, NativeAddon, NativeNpu } from '../native/addon.js';
+import type { EngineOptions, NativeAddon, NativeEngine } from '../native/addon.js';
 import { loadAddon } from '../native/loader.js';
 import { contextFile, contextKey, defaultContextDirectory } from '../qnn/context-cache.js';
-import { type NpuChoice, resolveNpu } from '../qnn/discover.js';
+import { type NpuChoice, type NpuSelection, resolveNpu } from '../qnn/discover.js';
+import { Verdicts } from '../qnn/health/verdicts.js';
 import { Chat } from './chat.js';
 import { checkGenerateOptions, type GenerateOptions, Generation } from './generate.js';
 import { type ModelDirectory, openModelDirectory } from './model-dir.js';
+import { ModelNpu } from './model-npu.js';
 import { boolean, type Check, callable, checkOptions, integer, text } from './options.js';
 import { type Prompt, Session } from './session.js';
 import type { TokenEvent } from './stop-filter.js';
@@ -22,13 +24,18 @@ import { Tokenizer } from './tokenizer.js';
 export interface LoadOptions {
   /** Default `auto`. */
   npu?: NpuChoice;
+  /**
+   * Whether a QNN library is tested before its first use (golden graphs in a child process), and compared with the host NPU on one chunk of each model. Results are kept with the compiled
+   * graphs. Default true.
+   */
+  npuCheck?: boolean;
   /** Plain float everywhere, with an F32 KV cache and without NPU: the measuring stick. */
   reference?: boolean;
   /** Threads of the CPU kernels and of the host NPU. Default: one for each processor. */
   threads?: number;
   /** Tokens that a session can hold. Default: the model's own limit, at most 4096. */
   contextSize?: number;
-  /** Where compiled graphs of a QNN library are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
+  /** Where compiled graphs of a QNN library, and what is known about it, are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
   cache?: string | boolean;
   /**
    * Milliseconds that one execution of a graph in a QNN library may take, ten times that for opening, compiling, loading and freeing. After that the library counts as hung: the
@@ -58,6 +65,7 @@ const anything: Check = () => undefined;
 
 const loadChecks: Record<keyof LoadOptions, Check> = {
   npu: anything, // resolveNpu says more
+  npuCheck: boolean,
   reference: boolean,
   threads: integer(1, MAX_THREADS),
   contextSize: integer(1),
@@ -79,7 +87,7 @@ const DEFAULT_CONTEXT = 4096;
 interface ModelParts {
   directory: ModelDirectory;
   tokenizer: Tokenizer;
-  npu: NativeNpu;
+  npu: ModelNpu;
   mode: PlanMode;
   graph: Graph;
   plan: Uint8Array;
@@ -185,12 +193,15 @@ export class Model {
   }
 
   async #open(): Promise<Session> {
-    const { addon, directory, tokenizer, contextSize, mode } = this.#parts;
+    const { directory, tokenizer, contextSize, mode, npu } = this.#parts;
     await Promise.all([directory.cpu, directory.npu].map((file) => file?.recheck()));
-    const engine = await addon.openEngine(await this.#engineOptions());
+    const engine = await this.#openEngine();
     for (const known of this.#sessions) if (!known.deref()) this.#sessions.delete(known);
-    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu' };
-    const session = new Session(engine, context, () => this.#sessions.delete(weak));
+    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu', why: npu.why };
+    const session = new Session(engine, context, {
+      onDispose: () => this.#sessions.delete(weak),
+      onHang: (what) => npu.reportHang(what),
+    });
     const weak = new WeakRef(session);
     this.#sessions.add(weak);
     if (this.#disposed) await session.dispose();
@@ -209,21 +220,48 @@ export class Model {
   }
 
   async #giveBack(session: Session): Promise<void> {
-    if (this.#disposed || this.#idle) return session.dispose();
+    if (this.#disposed || this.#idle || session.lost) return session.dispose();
     session.reset();
     this.#idle = session;
   }
 
-  async #engineOptions(): Promise<EngineOptions> {
+  /** An engine on a library that may be used: where another one will do, a failing one makes room for it. */
+  async #openEngine(): Promise<NativeEngine> {
+    const { npu } = this.#parts;
+    for (;;) {
+      try {
+        return await this.#tryEngine();
+      } catch (error) {
+        if (!npu.fallBack(error)) throw error;
+      }
+    }
+  }
+
+  async #tryEngine(): Promise<NativeEngine> {
+    const { addon, directory, npu, options } = this.#parts;
+    await npu.admit();
+    const key = this.#contextKey();
+    const engine = await addon.openEngine(await this.#engineOptions(key));
+    if (key === undefined || options.eager) return engine;
+    try {
+      await npu.admitModel(engine, directory.path, key);
+    } catch (error) {
+      await engine.dispose();
+      throw error;
+    }
+    return engine;
+  }
+
+  async #engineOptions(key: string | undefined): Promise<EngineOptions> {
     const { directory, npu, plan, threads, options, mode } = this.#parts;
     const files = [directory.cpu, ...(mode === 'npu' && directory.npu ? [directory.npu] : [])].map(({ path }) => path);
-    const contextCache = await this.#contextCache();
+    const contextCache = key === undefined ? undefined : await this.#contextCache(key);
     return {
       plan,
       files,
-      npu,
+      npu: npu.npu,
       threads,
-      npuTimeoutMs: options.npuTimeoutMs ?? DEFAULT_NPU_TIMEOUT_MS,
+      npuTimeoutMs: npu.npuTimeoutMs,
       ...(options.profile ? { profile: true } : {}),
       ...(contextCache ? { contextCache } : {}),
       ...(options.onLog ? { onLog: options.onLog } : {}),
@@ -232,13 +270,22 @@ export class Model {
     };
   }
 
-  /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. An eager plan would push out the normal one's. */
-  async #contextCache(): Promise<EngineOptions['contextCache']> {
-    const { addon, directory, npu, options, plan } = this.#parts;
+  /** What graphs of a QNN library depend on; undefined for others. */
+  #contextKey(): string | undefined {
+    const { addon, directory, npu: chosen, plan } = this.#parts;
+    const { npu } = chosen;
     const weightsHash = directory.npu?.hashes.sha256;
-    if (npu.kind !== 'library' || options.cache === false || options.eager || weightsHash === undefined) return undefined;
-    const place = typeof options.cache === 'string' ? resolve(options.cache) : defaultContextDirectory();
-    const { backend } = addon.qnnInfo(npu);
+    if (npu.kind !== 'library' || weightsHash === undefined) return undefined;
+    const { buildId } = chosen.backend ?? addon.qnnInfo(npu).backend;
+    return contextKey({ plan, weightsHash, buildId, soc: npu.soc });
+  }
+
+  /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. An eager plan would push out the normal one's. */
+  async #contextCache(key: string): Promise<EngineOptions['contextCache']> {
+    const { directory, npu: chosen, options } = this.#parts;
+    const { npu } = chosen;
+    const place = cacheDirectory(options);
+    if (npu.kind !== 'library' || place === null || options.eager) return undefined;
     await makeDirectory(place).catch((error: Error) => {
       throw new LutraError(
         'LUTRA_IO',
@@ -246,26 +293,46 @@ export class Model {
         "Set option 'cache' to a writable directory, or to false.",
       );
     });
-    return {
-      file: contextFile(place, directory.path, npu),
-      key: contextKey({ plan, weightsHash, buildId: backend.buildId, soc: npu.soc }),
-    };
+    return { file: contextFile(place, directory.path, npu), key };
   }
+}
+
+/** Null: nothing is kept. */
+function cacheDirectory({ cache }: LoadOptions): string | null {
+  if (cache === false) return null;
+  return typeof cache === 'string' ? resolve(cache) : defaultContextDirectory();
+}
+
+/** The library that the options choose, tested unless it is known. */
+async function chooseNpu(options: LoadOptions, hasWeights: boolean): Promise<ModelNpu> {
+  const selection: NpuSelection = options.reference
+    ? { npu: { kind: 'none' }, why: 'option reference', demanded: true }
+    : resolveNpu(options.npu === undefined ? 'auto' : options.npu, hasWeights);
+  const npu = new ModelNpu(selection, {
+    check: options.npuCheck ?? true,
+    npuTimeoutMs: options.npuTimeoutMs ?? DEFAULT_NPU_TIMEOUT_MS,
+    verdicts: new Verdicts(cacheDirectory(options)),
+  });
+  try {
+    await npu.admit();
+  } catch (error) {
+    if (!npu.fallBack(error)) throw error;
+  }
+  return npu;
 }
 
 /**
  * Opens a converted model. Headers and small tensors are read and checked here; weights are mapped when the first session opens.
- * Throws {@link LutraError}: LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED, LUTRA_INVALID_ARGUMENT.
+ * Throws {@link LutraError}: LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED, LUTRA_INVALID_ARGUMENT; for a QNN library that was demanded also LUTRA_LIBRARY_NOT_FOUND,
+ * LUTRA_NOT_QNN, LUTRA_QNN_VERSION, LUTRA_QNN_CALL, LUTRA_QNN_QUARANTINED.
  */
 export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
   checkOptions('loadModel', options, loadChecks);
   checkPath(directory, 'a model directory');
   const opened = await openModelDirectory(directory);
   const { spec } = opened;
-  const npu: NativeNpu = options.reference
-    ? { kind: 'none' }
-    : resolveNpu(options.npu === undefined ? 'auto' : options.npu, opened.npu !== null);
-  const mode: PlanMode = options.reference ? 'reference' : npu.kind === 'none' ? 'cpu' : 'npu';
+  const npu = await chooseNpu(options, opened.npu !== null);
+  const mode: PlanMode = options.reference ? 'reference' : npu.npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
   const built = buildPlan(spec, { mode, contextSize });
   const graph = options.eager ? eagerGraph(built) : built;

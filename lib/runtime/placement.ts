@@ -4,19 +4,21 @@ import type { EngineInfo } from '../native/addon.js';
 export interface Placement {
   /** Identity of the NPU library, or null. */
   npu: string | null;
+  /** Why this library and no other, or why none: "option npu", "LUTRA_QNN_LIBRARY names it", "instead of /l.so: The QNN library … is quarantined: …". */
+  why: string;
   /** Graphs of the prompt path and the nodes in them, by where they run. */
-  segments: { where: string; graphs: number; nodes: number }[];
+  segments: { where: string; why: string; graphs: number; nodes: number }[];
   /** Who computes which part. */
   parts: { part: string; where: string }[];
   /** How the graphs came about. */
   context: EngineInfo['context'];
 }
 
-/** @param info of an opened engine */
-export function placementOf(info: EngineInfo): Placement {
-  const segments = new Map<string, { where: string; graphs: number; nodes: number }>();
+/** @param info of an opened engine @param why its NPU was taken */
+export function placementOf(info: EngineInfo, why: string): Placement {
+  const segments = new Map<string, Placement['segments'][number]>();
   for (const { where, nodes } of info.segments) {
-    const group = segments.get(where) ?? { where, graphs: 0, nodes: 0 };
+    const group = segments.get(where) ?? { where, why, graphs: 0, nodes: 0 };
     group.graphs++;
     group.nodes += nodes;
     segments.set(where, group);
@@ -25,6 +27,7 @@ export function placementOf(info: EngineInfo): Placement {
   const linears = info.segments.length > 0 ? [...segments.keys()].join(', ') : cpu;
   return {
     npu: info.backend ? `${info.backend.name} ${info.backend.buildId}` : null,
+    why,
     segments: [...segments.values()],
     parts: [
       { part: 'prefill linears, norms, activations', where: linears },

@@ -28,6 +28,15 @@ export interface SessionContext {
   contextSize: number;
   /** The plan has NPU segments. */
   npu: boolean;
+  /** Why this NPU, or none, in words. */
+  why: string;
+}
+
+/** What a session tells its owner. */
+export interface SessionEvents {
+  onDispose?: () => void;
+  /** A call into the NPU library does not return. */
+  onHang?: (what: string) => void;
 }
 
 /** Options of {@link Session.prefill}. */
@@ -59,19 +68,25 @@ function tokenIds(prompt: unknown, vocab: number): number[] {
 export class Session {
   readonly #engine: NativeEngine;
   readonly #context: SessionContext;
-  readonly #onDispose: () => void;
+  readonly #events: SessionEvents;
   /** Tokens in the KV cache. */
   #cached: number[] = [];
   /** Tokens that were delivered but never computed (the last one of a generation); they go in front of the next prefill. */
   #pending: number[] = [];
   #busy = false;
+  #lost = false;
   #disposed = false;
 
   /** Made by `Model.createSession`. */
-  constructor(engine: NativeEngine, context: SessionContext, onDispose: () => void = () => {}) {
+  constructor(engine: NativeEngine, context: SessionContext, events: SessionEvents = {}) {
     this.#engine = engine;
     this.#context = context;
-    this.#onDispose = onDispose;
+    this.#events = events;
+  }
+
+  /** The NPU library does not return from a call of this session, which is good for nothing but to be disposed of. */
+  get lost(): boolean {
+    return this.#lost;
   }
 
   /** Tokens of the conversation so far. */
@@ -91,7 +106,7 @@ export class Session {
 
   /** Where each part of a prompt and of a token runs. */
   placement(): Placement {
-    return placementOf(this.info());
+    return placementOf(this.info(), this.#context.why);
   }
 
   /** Times of the last call. */
@@ -164,8 +179,14 @@ export class Session {
     if (this.#disposed) return;
     this.#disposed = true;
     this.#engine.stop();
-    await this.#engine.dispose();
-    this.#onDispose();
+    const hang = await this.#engine.dispose();
+    if (hang !== undefined) this.#reportHang(hang);
+    this.#events.onDispose?.();
+  }
+
+  #reportHang(what: string): void {
+    this.#lost = true;
+    this.#events.onHang?.(what);
   }
 
   #checkAlive(): void {
@@ -211,6 +232,7 @@ export class Session {
       this.#pending = [];
       return result;
     } catch (error) {
+      if (error instanceof LutraError && error.code === 'LUTRA_NPU_HUNG' && !this.#lost) this.#reportHang(error.message);
       throw signal?.aborted && error instanceof LutraError && error.code === 'LUTRA_ABORTED' ? abortError(signal) : error;
     } finally {
       signal?.removeEventListener('abort', stop);

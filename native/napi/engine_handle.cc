@@ -148,7 +148,7 @@ void EngineHandle::hung(Napi::Env env, const std::string& what) {
   for (const auto& call : open) {
     settle(env, *call, [&](EngineHandle&) -> Napi::Value {
       if (!call->disposal) throw hung_error(what);
-      return env.Undefined();
+      return Napi::String::New(env, what);
     });
   }
   worker_.end(std::chrono::milliseconds(0));

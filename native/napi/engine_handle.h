@@ -69,7 +69,7 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   void acknowledge(Napi::Env env, uint32_t count);
   void stop(Napi::Env env);
 
-  /// Stops what runs, frees everything on the engine's thread. The promise resolves when that is done, or when the library does not answer.
+  /// Stops what runs, frees everything on the engine's thread. The promise resolves when that is done, or to what does not return.
   Napi::Promise dispose(Napi::Env env);
 
  private:

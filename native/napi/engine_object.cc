@@ -85,6 +85,7 @@ class EngineObject {
       return Napi::Number::New(i.Env(), h.engine()->length());
     });
     method("prefill", prefill);
+    method("checkNpu", check_npu);
     method("generate", generate);
     method("acknowledge", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value {
       h.acknowledge(i.Env(), Arguments(i).u32(0, "count"));
@@ -126,6 +127,20 @@ class EngineObject {
     h.engine()->clear_stop();
     return h.run(info.Env(), [engine = h.engine(), tokens = std::move(tokens), wanted, program = arguments.string(2, "program")] { return engine->prefill(tokens, wanted, program); },
                  [](Napi::Env env, EngineHandle&, const std::vector<float>& logits) -> Napi::Value { return to_array(env, logits); });
+  }
+
+  static Napi::Value check_npu(EngineHandle& h, const Napi::CallbackInfo& info) {
+    h.require_idle();
+    h.engine()->clear_stop();
+    return h.run(info.Env(), [engine = h.engine()] { return engine->check_npu(); },
+                 [](Napi::Env env, EngineHandle&, const session::NpuVerdict& verdict) -> Napi::Value {
+                   Napi::Object r = Napi::Object::New(env);
+                   r.Set("right", verdict.right);
+                   r.Set("segments", Napi::Number::New(env, static_cast<double>(verdict.segments)));
+                   r.Set("error", Napi::Number::New(env, verdict.error));
+                   r.Set("what", verdict.what);
+                   return r;
+                 });
   }
 
   static Napi::Value generate(EngineHandle& h, const Napi::CallbackInfo& info) {

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
-#include "base/f16.h"
 #include "plan/steps.h"
+#include "plan/values.h"
 #include "store/json_scanner.h"
 
 namespace lutra::plan {
@@ -68,19 +67,7 @@ std::vector<float> Executor::peek(const Program& program, std::string_view name,
     const Tensor& tensor = plan_.tensors[t];
     if (tensor.name != name || !makes(program, t)) continue;  // programs lie over each other
     const std::byte* data = arena_.data() + memory_.offsets[t];
-    std::vector<float> out(static_cast<size_t>(valid_rows(tensor, run)) * tensor.cols);
-    for (size_t i = 0; i < out.size(); ++i) {
-      const auto load = [&]<class T>(T value) { std::memcpy(&value, data + i * sizeof(T), sizeof(T)); return value; };
-      const auto real = [&](int32_t q) { return static_cast<float>(q + tensor.offset) * tensor.scale; };
-      switch (tensor.dtype) {
-        case DType::kF16: out[i] = f16_to_f32(load(uint16_t{})); break;
-        case DType::kU8: out[i] = real(load(uint8_t{})); break;
-        case DType::kS8: out[i] = real(load(int8_t{})); break;
-        case DType::kU16: out[i] = real(load(uint16_t{})); break;
-        default: out[i] = load(float{}); break;
-      }
-    }
-    return out;
+    return real_values(tensor, data, static_cast<size_t>(valid_rows(tensor, run)) * tensor.cols);
   }
   throw Error(ErrorCode::kNotFound, "program " + store::quote(program.name) + ", which ran last, makes no activation '" + std::string(name) + "'", "take a name of the printed plan");
 }

@@ -175,6 +175,25 @@ void Engine::publish_timings() {
   published_ = timings_;
 }
 
+NpuVerdict Engine::check_npu() {
+  if (segments_ == nullptr || length() != 0) throw Error(ErrorCode::kInvalidArgument, "the NPU can be checked on an empty session of a plan with segments only");
+  std::vector<uint32_t> tokens(std::min(plan_.config.chunk, plan_.config.max_context));
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<uint32_t>((i * 2654435761u + 7) % plan_.config.vocab);
+  NpuCheck check(plan_, *weights_, *pool_);
+  segments_->compare_with(&check);
+  try {
+    prefill(tokens, LogitsWanted::kNone, "npu");
+  } catch (...) {
+    segments_->compare_with(nullptr);
+    throw;
+  }
+  segments_->compare_with(nullptr);
+  truncate(0);
+  timings_ = {};
+  publish_timings();
+  return check.verdict();
+}
+
 void Engine::truncate(uint32_t length) {
   if (length > history_.size()) throw Error(ErrorCode::kInvalidArgument, "cannot truncate " + std::to_string(history_.size()) + " positions to " + std::to_string(length));
   if (length == history_.size()) return;

@@ -79,6 +79,10 @@ class Engine {
   /// afterwards, except one that filled the context. Throws Error(kInvalidArgument) when there are no logits to continue from.
   Generated generate(const GenerateOptions& options, const std::function<void(uint32_t)>& deliver);
 
+  /// Compares the library with the host NPU on one chunk of tokens that are always the same (NpuCheck). The cache is empty before and after. Throws
+  /// Error(kInvalidArgument) when it is not, or when the plan has no segments, and as prefill does.
+  NpuVerdict check_npu();
+
   /// Forgets positions from `length` on. Logits to continue from are gone unless nothing was cut. Throws Error(kInvalidArgument) when longer than the cache.
   void truncate(uint32_t length);
 

@@ -12,6 +12,7 @@
 #include "plan/segment_runner.h"
 #include "qnn/graph.h"
 #include "session/call_watch.h"
+#include "session/npu_check.h"
 #include "store/weight_store.h"
 
 namespace lutra::session {
@@ -47,6 +48,9 @@ class NpuSegments final : public plan::SegmentRunner {
   void bind(uint32_t segment, std::span<std::byte* const> inputs, std::span<std::byte* const> outputs) override;
   void execute(uint32_t segment) override;
 
+  /// From now on executions go through `check`, until it is null again. Not owned.
+  void compare_with(NpuCheck* check) noexcept { check_ = check; }
+
   bool from_cache() const noexcept { return from_cache_; }
 
  private:
@@ -60,6 +64,7 @@ class NpuSegments final : public plan::SegmentRunner {
   void build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key);
 
   CallWatch* watch_;
+  NpuCheck* check_ = nullptr;
   std::shared_ptr<qnn::Device> device_;
   std::shared_ptr<qnn::Context> context_;
   std::optional<qnn::PowerVote> power_;

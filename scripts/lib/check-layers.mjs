@@ -30,7 +30,7 @@ const libLayers = {
   calibrate: ['graph', 'models'],
   convert: ['files', 'graph', 'models', 'calibrate'],
   native: ['graph'],
-  qnn: ['graph', 'native'],
+  qnn: ['files', 'graph', 'native'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
   cli: ['files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'runtime'],
 };

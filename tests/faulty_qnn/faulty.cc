@@ -205,6 +205,10 @@ struct Behaviour<Slot::kLogFree> {
   }
 };
 
+constexpr bool frees(Slot slot) {
+  return slot == Slot::kBackendFree || slot == Slot::kContextFree || slot == Slot::kDeviceFree || slot == Slot::kLogFree || slot == Slot::kProfileFree;
+}
+
 template <Slot S, class Function>
 struct Wrap;
 template <Slot S, class... Arguments>
@@ -212,7 +216,11 @@ struct Wrap<S, Status (*)(Arguments...)> {
   static Status call(Arguments... arguments) {
     Control& control = Control::get();
     Status status = 0;
-    if (control.strikes(static_cast<size_t>(S), status)) return status;
+    if (control.strikes(static_cast<size_t>(S), status)) {
+      // What is not freed behind a failing call would look like a leak of the client.
+      if constexpr (frees(S)) Behaviour<S>::run(inner<S, Status (*)(Arguments...)>(), arguments...);
+      return status;
+    }
     status = Behaviour<S>::run(inner<S, Status (*)(Arguments...)>(), arguments...);
     if (status == 0) control.succeeded(static_cast<size_t>(S));
     return status;

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { contextFile, contextKey, defaultContextDirectory } from '../../../lib/qnn/context-cache.js';
 import { resolveNpu } from '../../../lib/qnn/discover.js';
 
@@ -43,9 +43,22 @@ describe('contextFile', () => {
 
 describe('resolveNpu', () => {
   it('knows the words', () => {
-    expect(resolveNpu('host', true)).toEqual({ kind: 'host' });
-    expect(resolveNpu('none', true)).toEqual({ kind: 'none' });
-    expect(resolveNpu('auto', false)).toEqual({ kind: 'none' });
-    expect(resolveNpu({ library: '/l.so', soc: 57 }, true)).toEqual({ kind: 'library', path: '/l.so', soc: 57 });
+    expect(resolveNpu('host', true)).toMatchObject({ npu: { kind: 'host' }, demanded: true });
+    expect(resolveNpu('none', true)).toMatchObject({ npu: { kind: 'none' }, demanded: true });
+    expect(resolveNpu('auto', false)).toEqual({ npu: { kind: 'none' }, why: 'the model has no NPU weights', demanded: false });
+    expect(resolveNpu({ library: '/l.so', soc: 57 }, true)).toEqual({
+      npu: { kind: 'library', path: '/l.so', soc: 57 },
+      why: 'option npu',
+      demanded: true,
+    });
+    vi.stubEnv('LUTRA_QNN_LIBRARY', '');
+    expect(resolveNpu('auto', true)).toEqual({ npu: { kind: 'host' }, why: 'LUTRA_QNN_LIBRARY names no library', demanded: false });
+    expect(() => resolveNpu('require', true)).toThrow(expect.objectContaining({ code: 'LUTRA_LIBRARY_NOT_FOUND' }));
+    expect(() => resolveNpu('require', false)).toThrow(expect.objectContaining({ code: 'LUTRA_UNSUPPORTED' }));
+    vi.stubEnv('LUTRA_QNN_LIBRARY', '/l.so');
+    const library = { npu: { kind: 'library', path: '/l.so' }, why: 'LUTRA_QNN_LIBRARY names it' };
+    expect(resolveNpu('auto', true)).toEqual({ ...library, demanded: false });
+    expect(resolveNpu('require', true)).toEqual({ ...library, demanded: true });
+    vi.unstubAllEnvs();
   });
 });

@@ -1,7 +1,7 @@
 /** An engine that "generates" a script byte by byte, with the real one's rules: run-ahead, stop, truncation, one call at a time. */
 import { LutraError } from '../../../lib/graph/errors.js';
 import type { ModelSpec } from '../../../lib/graph/spec.js';
-import type { EngineInfo, EngineTimings, GenerateOptions, NativeEngine } from '../../../lib/native/addon.js';
+import type { EngineInfo, EngineTimings, GenerateOptions, NativeEngine, NpuVerdict } from '../../../lib/native/addon.js';
 import type { SessionContext } from '../../../lib/runtime/session.js';
 import { Tokenizer } from '../../../lib/runtime/tokenizer.js';
 
@@ -42,7 +42,7 @@ export function context(contextSize = 1000): SessionContext {
     arch: { vocab: 257, maxContext: 2000 },
     tokens: { bos: null, eos: [END], addBos: false },
   } as unknown as ModelSpec;
-  return { spec, tokenizer: byteTokenizer(), contextSize, npu: true };
+  return { spec, tokenizer: byteTokenizer(), contextSize, npu: true, why: 'a test' };
 }
 
 export class ScriptedEngine implements NativeEngine {
@@ -87,6 +87,10 @@ export class ScriptedEngine implements NativeEngine {
     this.kv.push(...tokens);
     this.prefills.push({ tokens: [...tokens], program });
     return new Float32Array(257);
+  }
+
+  async checkNpu(): Promise<NpuVerdict> {
+    return { right: true, segments: 0, error: 0, what: '' };
   }
 
   async generate(
@@ -165,7 +169,7 @@ export class ScriptedEngine implements NativeEngine {
     return new Float32Array();
   }
 
-  async dispose(): Promise<void> {
+  async dispose(): Promise<undefined> {
     this.disposed = true;
     this.stop();
   }

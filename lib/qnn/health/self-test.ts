@@ -1,0 +1,66 @@
+/** Whether a QNN library can be used at all: golden graphs in a child process, which may crash or hang in this one's place. */
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { LutraError } from '../../graph/errors.js';
+import type { BackendInfo } from '../../native/addon.js';
+import { type Ending, QnnChild } from '../child-process.js';
+import { isReply, type Reply, type Request } from './protocol.js';
+
+/** What a library did that forbids its use. */
+export const CAUSES = ['crashed', 'hung', 'wrong'] as const;
+export interface Finding {
+  cause: (typeof CAUSES)[number];
+  /** "SIGSEGV while compiling the golden graph 'linear u8'" */
+  what: string;
+}
+
+/** For Node and the addon, before anything of the library. */
+const START_MS = 60_000;
+/** The golden graphs are small: an hour's patience for a large model's graph is not needed here. */
+const MOST_PATIENCE_MS = 60_000;
+
+/** Beside this module, or where the build puts it when this module runs as source. */
+function program(): URL {
+  const beside = new URL('./child.js', import.meta.url);
+  return existsSync(fileURLToPath(beside)) ? beside : new URL('../../../dist/qnn/health/child.js', import.meta.url);
+}
+
+function findingOf(end: Ending, doing: string): Finding {
+  switch (end.kind) {
+    case 'crashed':
+      return { cause: 'crashed', what: `${end.how} while ${doing}` };
+    case 'hung':
+      return { cause: 'hung', what: `no answer within ${end.milliseconds} ms while ${doing}` };
+  }
+}
+
+/**
+ * Resolves to the library's identity, or to what is wrong with it. Rejects with the library's own error when it says itself that it cannot be used. `npuTimeoutMs`: of
+ * an execution; other calls may take ten times as long.
+ */
+export async function selfTest(library: Request, npuTimeoutMs: number): Promise<BackendInfo | Finding> {
+  const child = new QnnChild<Request, Reply>(program(), isReply);
+  const patience = Math.min(10 * npuTimeoutMs, MOST_PATIENCE_MS);
+  let doing: string | undefined;
+  let last: Reply | undefined;
+  const end = await child.ask(library, START_MS, (reply) => {
+    last = reply;
+    if (!('step' in reply)) return null;
+    doing = reply.step;
+    return patience;
+  });
+  child.kill();
+  if (end && doing === undefined) {
+    const { what } = findingOf(end, 'starting');
+    throw new LutraError(
+      'LUTRA_INTERNAL',
+      `The process that tests the QNN library did not begin: ${what}.`,
+      "Option 'npuCheck: false' does without.",
+    );
+  }
+  if (end) return findingOf(end, doing ?? '');
+  if (last && 'failed' in last) throw new LutraError(last.failed.code, last.failed.message, last.failed.remedy);
+  if (last && 'wrong' in last) return { cause: 'wrong', what: last.wrong };
+  if (last && 'passed' in last) return last.passed;
+  throw new LutraError('LUTRA_INTERNAL', 'The self-test ended without a result.');
+}
