@@ -130,6 +130,8 @@ ImageView decode_image(std::span<const std::byte> bytes) {
   if (header.checksum != checksum(header, bytes.subspan(sizeof header))) bad("its checksum is wrong");
   ImageView view;
   view.key = reader.text(header.key_bytes);
+  if (header.graph_count > (bytes.size() - reader.at()) / (3 * sizeof(uint32_t))) bad("it ends early");
+  view.graphs.reserve(header.graph_count);
   for (uint32_t i = 0; i < header.graph_count; ++i) {
     const size_t name = reader.u32(), inputs = reader.u32(), outputs = reader.u32();
     GraphIds ids;

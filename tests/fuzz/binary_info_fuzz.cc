@@ -5,10 +5,17 @@
 #include "qnn/system.h"
 #include "target.h"
 
+namespace {
+
+/// The interface's structure of a tensor has 144 bytes, a tensor in a binary may have 40.
+constexpr size_t kFactorOfStructures = 16;
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace lutra;
   static const auto system = qnn::System::embedded([](const qnn::abi::SystemInterface*** providers, uint32_t* count) { return hostnpu::get_system_providers(providers, count); }, "host");
-  const fuzz::Budget budget(fuzz::Budget::of_input(size));
+  const fuzz::Budget budget(fuzz::kBase + kFactorOfStructures * size);
   try {
     (void)system->describe(fuzz::as_bytes(data, size));
   } catch (const Error&) {

@@ -3,9 +3,16 @@
 #include "qnn/context_image.h"
 #include "target.h"
 
+namespace {
+
+/// A graph in the view has 80 bytes, in the file it may have 12.
+constexpr size_t kFactorOfGraphs = 8;
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace lutra;
-  const fuzz::Budget budget(fuzz::Budget::of_input(size));
+  const fuzz::Budget budget(fuzz::kBase + kFactorOfGraphs * size);
   try {
     const qnn::ImageView image = qnn::decode_image(fuzz::as_bytes(data, size));
     volatile size_t sink = image.key.size() + image.binary.size();

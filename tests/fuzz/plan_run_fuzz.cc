@@ -109,8 +109,10 @@ void run(session::Engine& engine, const plan::Plan& plan) {
       }
     }
   }
+  session::GenerateOptions options;
+  options.max_tokens = 3;
   try {
-    engine.generate({.max_tokens = 3}, [](uint32_t) {});
+    engine.generate(options, [](uint32_t) {});
   } catch (const Error&) {
   }
 }
