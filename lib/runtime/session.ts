@@ -174,7 +174,7 @@ export class Session {
     this.truncate(0);
   }
 
-  /** Stops what runs and frees the engine. Idempotent. */
+  /** Stops what runs, which then throws LUTRA_ABORTED, and frees the engine. Idempotent. */
   async dispose(): Promise<void> {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -260,9 +260,10 @@ export class Session {
     let reason: FinishReason = 'aborted';
     try {
       await this.#feed(prompt, options);
+      if (this.#disposed) throw abortError(options.signal); // after the prompt, before the first token
       timings.prefill = this.#engine.timings();
       reason = yield* this.#decode(options, delivered);
-      timings.decode = this.#engine.timings();
+      if (!this.#disposed) timings.decode = this.#engine.timings();
       if (reason === 'aborted') throw abortError(options.signal);
     } finally {
       this.#busy = false;

@@ -1,17 +1,10 @@
 /** Lifetimes of the QNN API's objects: garbage collection, workers, processes that end while something runs. Each in a process of its own. */
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { type Ended, script as runScript } from './child.js';
 import { qnnLibrary, root, SOC } from './helpers.js';
 import { LIBRARIES } from './qnn-libraries.js';
-
-interface Ended {
-  code: number | null;
-  signal: string | null;
-  stdout: string;
-  stderr: string;
-}
 
 /** What every script begins with: a library, a device, and a graph that keeps a thread busy for a while. */
 function prelude(library: 'host' | string): string {
@@ -34,20 +27,7 @@ function prelude(library: 'host' | string): string {
 
 /** `library`: what the prelude opens; null: no prelude. */
 function script(library: string | null, body: string, flags: string[] = []): Promise<Ended> {
-  return new Promise((done) => {
-    const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', (library === null ? '' : prelude(library)) + body], {
-      timeout: 120_000,
-    });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (data) => {
-      stdout += data;
-    });
-    child.stderr.on('data', (data) => {
-      stderr += data;
-    });
-    child.on('close', (code, signal) => done({ code, signal, stdout, stderr }));
-  });
+  return runScript((library === null ? '' : prelude(library)) + body, { flags });
 }
 
 describe.each([
