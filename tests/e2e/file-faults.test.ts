@@ -130,6 +130,8 @@ describe('reading a model', () => {
 
   it('a library that cannot be opened, and a cache that cannot be written, which is no error', async () => {
     const cache = join(root, 'contexts');
+    // The verdict about the library lies beside them.
+    const contexts = () => readdirSync(cache).filter((name) => !name.endsWith('.verdict.json'));
     const args = [
       'run',
       files.directory,
@@ -149,10 +151,10 @@ describe('reading a model', () => {
     for (const fault of ['write:ENOSPC:1:.qnnctx', 'rename:EIO:1:.qnnctx']) {
       const { code, stderr } = await lutra(args, under(fault));
       expect(code, stderr).toBe(0);
-      expect(readdirSync(cache), fault).toEqual([]);
+      expect(contexts(), fault).toEqual([]);
     }
     expect((await lutra(args)).code).toBe(0);
-    expect(readdirSync(cache)).toHaveLength(1);
+    expect(contexts()).toHaveLength(1);
     for (const fault of ['mmap:ENOMEM:1:.qnnctx', 'open:EIO:1:.qnnctx']) expect((await lutra(args, under(fault))).code, fault).toBe(0);
   });
 });
