@@ -274,7 +274,7 @@ const std::vector<Form>& forms(const std::vector<std::string>& ops) {
   static const std::vector<Form> all = [&ops] {
     std::vector<Form> list;
     for (const conformance::Case& one : conformance::all_cases()) {
-      if (!is_large(one.name)) add_forms(one.build(0), list);
+      if (!is_large(one.name)) add_forms(one.graph(), list);
     }
     for (const std::string& op : ops) {
       if (std::none_of(list.begin(), list.end(), [&](const Form& form) { return form.op == op; })) list.push_back(guess(op));
