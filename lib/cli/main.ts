@@ -8,10 +8,19 @@ import { evalCommand } from './eval.js';
 import { inspectCommand } from './inspect.js';
 import { describeError, errorObject, exitCodeOf, note, print, printJson } from './output.js';
 import { qnnInfoCommand } from './qnn.js';
+import { qnnProbeCommand } from './qnn-probe.js';
 import { qnnQuarantineCommand } from './qnn-quarantine.js';
 import { runCommand } from './run.js';
 
-const commands: readonly Command[] = [convertCommand, runCommand, inspectCommand, evalCommand, qnnInfoCommand, qnnQuarantineCommand];
+const commands: readonly Command[] = [
+  convertCommand,
+  runCommand,
+  inspectCommand,
+  evalCommand,
+  qnnInfoCommand,
+  qnnProbeCommand,
+  qnnQuarantineCommand,
+];
 
 function version(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');

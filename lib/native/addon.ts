@@ -3,10 +3,13 @@
  * (native/base/error.h) and are turned into {@link LutraError} by the loader.
  */
 
-import type { NativeQnn } from './qnn-addon.js';
+import type { NativeMeasurement, NativeQnn } from './qnn-addon.js';
 
-/** Which NPU library stands behind the segments; `none` plans have no segments. */
-export type NativeNpu = { kind: 'none' } | { kind: 'host' } | { kind: 'library'; path: string; soc?: number };
+/** Which NPU library stands behind the segments; `none` plans have no segments. `measurements`: see {@link NativeMeasurement}. */
+export type NativeNpu =
+  | { kind: 'none' }
+  | { kind: 'host' }
+  | { kind: 'library'; path: string; soc?: number; measurements?: NativeMeasurement[] };
 
 /** What {@link NativeAddon.openEngine} needs. Paths are absolute. */
 export interface EngineOptions {

@@ -89,6 +89,9 @@ function wrapQnn(q: NativeQnn): NativeQnn {
     retrieveGraph: (context, graph) => guard(() => q.retrieveGraph(context, graph)),
     execute: (graph, inputs, outputs, profile) => guard(() => q.execute(graph, inputs, outputs, profile)),
     executeAsync: (graph, inputs, profile) => guardAsync(() => q.executeAsync(graph, inputs, profile)),
+    cases: (subject) => guard(() => q.cases(subject)),
+    prepareCase: (name) => guard(() => q.prepareCase(name)),
+    runCase: (trial, device, subject) => guard(() => q.runCase(trial, device, subject)),
     dispose: (handle) => guard(() => q.dispose(handle)),
     shutdown: () => guard(() => q.shutdown()),
   };

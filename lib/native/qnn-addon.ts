@@ -14,6 +14,7 @@ export type BuilderHandle = QnnHandle<'builder'>;
 export type GraphHandle = QnnHandle<'graph'>;
 export type ProfileHandle = QnnHandle<'profile'>;
 export type VoteHandle = QnnHandle<'vote'>;
+export type TrialHandle = QnnHandle<'trial'>;
 
 /** How integers stand for reals, with typed arrays only. `offsets` may be left out: 0. */
 export type NativeEncoding =
@@ -53,6 +54,14 @@ export interface NativeNode {
   params: NativeParam[];
 }
 
+/** A build of a library that was measured, and the kinds of nodes (qnn::form_of) that the builder refuses before the library is asked. */
+export interface NativeMeasurement {
+  provider: string;
+  buildId: string;
+  backendApiVersion: [major: number, minor: number];
+  refusals: { form: string; message: string; remedy: string }[];
+}
+
 export interface NativeBinaryInfo {
   backendId: number;
   buildId: string;
@@ -77,6 +86,35 @@ export type TypedArray =
   | BigInt64Array
   | BigUint64Array;
 
+/** A library, as far as what is expected of it depends on it. `arch` of the DSP: 68, 69, 73, 75, 79, 81. */
+export interface ConformanceSubject {
+  host: boolean;
+  arch?: number;
+}
+
+export interface ConformanceCase {
+  name: string;
+  expected: 'ok' | 'refused';
+  /** Its nodes are forms of their ops, which libraries may have; others have to be refused. */
+  form: boolean;
+  /** How right is right, in words. */
+  bound: string;
+  /** Why the library need not do what is expected; empty when it must. */
+  exception: string;
+  /** What to use instead; may be empty. */
+  remedy: string;
+}
+
+export interface ConformanceResult {
+  verdict: 'ok' | 'refused' | 'wrong';
+  /** What the library said, or what is out of bounds. */
+  message: string;
+  /** From an empty context to the result. */
+  ms: number;
+  /** The worst of all outputs; absent when refused. `nmse` is absent when it is not a number. */
+  figures?: { steps: number; equal: number; nmse?: number };
+}
+
 export interface NativeQnn {
   openLibrary(options: { host: true } | { path: string; quiet: boolean }): LibraryHandle;
   libraryInfo(library: LibraryHandle): BackendInfo & { source: string };
@@ -87,7 +125,10 @@ export interface NativeQnn {
     options: { onLog?: (level: number, line: string) => void; logLevel?: number; threads?: number },
   ): BackendHandle;
   operations(backend: BackendHandle): string[];
-  createDevice(backend: BackendHandle, options: { soc?: number; arch?: number; quiet?: boolean }): DeviceHandle;
+  createDevice(
+    backend: BackendHandle,
+    options: { soc?: number; arch?: number; quiet?: boolean; measurements?: NativeMeasurement[] },
+  ): DeviceHandle;
   boost(device: DeviceHandle): VoteHandle | null;
   createProfile(backend: BackendHandle, detailed: boolean): ProfileHandle;
   profileEvents(profile: ProfileHandle): { type: number; identifier: string; value: number; unit: string; depth: number }[];
@@ -116,6 +157,12 @@ export interface NativeQnn {
   execute(graph: GraphHandle, inputs: TypedArray[], outputs: TypedArray[], profile: ProfileHandle | null): void;
   /** Inputs are copied during the call. Resolves to the outputs. */
   executeAsync(graph: GraphHandle, inputs: TypedArray[], profile: ProfileHandle | null): Promise<ArrayBuffer[]>;
+  /** The conformance table, and what the library that `subject` describes is expected to do in each case. */
+  cases(subject: ConformanceSubject): ConformanceCase[];
+  /** Computes a case's reference; asks nothing of a library. `forms`: of its nodes, as qnn::form_of writes them. */
+  prepareCase(name: string): { trial: TrialHandle; forms: string[] };
+  /** Runs it on the calling thread; some crash the library, and with it the process. */
+  runCase(trial: TrialHandle, device: DeviceHandle, subject: ConformanceSubject): ConformanceResult;
   dispose(handle: QnnHandle<string>): void;
   /** Waits for calls under way on other threads and begins no more; for the end of the process. */
   shutdown(): void;

@@ -11,6 +11,7 @@ import { loadAddon } from '../native/loader.js';
 import { contextFile, contextKey, defaultContextDirectory } from '../qnn/context-cache.js';
 import { type NpuChoice, type NpuSelection, resolveNpu } from '../qnn/discover.js';
 import { Verdicts } from '../qnn/health/verdicts.js';
+import { measurementsFor } from '../qnn/matrix/refusals.js';
 import { Chat } from './chat.js';
 import { checkGenerateOptions, type GenerateOptions, Generation } from './generate.js';
 import { type ModelDirectory, openModelDirectory } from './model-dir.js';
@@ -259,7 +260,7 @@ export class Model {
     return {
       plan,
       files,
-      npu: npu.npu,
+      npu: npu.npu.kind === 'library' ? { ...npu.npu, measurements: measurementsFor({ soc: npu.npu.soc }) } : npu.npu,
       threads,
       npuTimeoutMs: npu.npuTimeoutMs,
       ...(options.profile ? { profile: true } : {}),

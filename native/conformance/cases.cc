@@ -1,5 +1,6 @@
 #include "conformance/cases.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "conformance/dtypes.h"
@@ -342,6 +343,36 @@ std::string shape_name(const Dims& dims) {
   return text;
 }
 
+Expected Case::expected_of(const Subject& subject) const {
+  if (subject.host) return host_takes.empty() ? expected : Expected::kOk;
+  return subject.arch < oldest_arch ? Expected::kRefused : expected;
+}
+
+Bound Case::bound_of(const Subject& subject) const {
+  if (subject.host) return bound;
+  const Bound newer = qualcomm.value_or(bound);
+  if (subject.arch >= 73) return newer;
+  // Sums of 16-bit activations are rounded to 16 bits on the way, those of 8-bit ones are scaled less exactly.
+  if (newer == Bound::kTable16) return Bound::kTable16Loose;
+  if (bound == Bound::kLinear8 && newer == bound) return Bound::kLinear8Old;
+  if (bound == Bound::kLinear16) return newer == Bound::kTable16Loose ? newer : Bound::kSteps34;
+  return newer;
+}
+
+namespace {
+
+/// Beginnings of the names of cases that DSPs before v73 refuse.
+constexpr const char* kFromV73[] = {
+    "Convert_f16_f32", "Convert_f32_f16", "RmsNorm_f32", "RmsNorm_rows_f32", "ElementWiseAtan_f32", "ElementWiseRound_f32", "Elu_f32", "Gelu_f32", "ElementWiseSelect_f32", "GatherElements_by_s32_axis3_f32",
+    "ScatterNd_3rows_f32", "MatMul_u16_u16", "MatMul_u16_s16", "MatMul_s16_s16", "Conv2d_u16_s16",
+};
+
+bool needs_v73(const Case& c) {
+  return std::any_of(std::begin(kFromV73), std::end(kFromV73), [&c](const char* begin) { return c.name.starts_with(begin); });
+}
+
+}  // namespace
+
 std::vector<Case> all_cases() {
   std::vector<Case> cases;
   add_linears(cases);
@@ -355,6 +386,11 @@ std::vector<Case> all_cases() {
   add_norm_cases(cases);
   add_reduce_cases(cases);
   add_spatial_cases(cases);
+  add_trap_cases(cases);
+  add_refused_cases(cases);
+  for (Case& c : cases) {
+    if (needs_v73(c)) c.oldest_arch = 73;
+  }
   return cases;
 }
 

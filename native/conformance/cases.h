@@ -11,6 +11,17 @@
 
 namespace lutra::conformance {
 
+enum class Expected {
+  kOk,       // accepted, and within the bound
+  kRefused,  // an error, at the latest when the graph is finalized
+};
+
+/// The library that a case runs on, as far as what is expected depends on it.
+struct Subject {
+  bool host = false;  // the host NPU; otherwise Qualcomm's HTP
+  uint32_t arch = 75;  // of the DSP: 68, 69, 73, 75, 79, 81
+};
+
 struct Case {
   std::string name;  // letters, digits and underscores
   Bound bound;
@@ -23,13 +34,22 @@ struct Case {
   std::string exception = {};
   /// A wider bound of Qualcomm's runtime than of the host NPU, where its functions are tables.
   std::optional<Bound> qualcomm = {};
-  /// Qualcomm's runtime crashes or does not take it (see `exception`): it is not run there.
+  /// Qualcomm's runtime crashes or does not take it (see `exception`): it is not run there in the process of a test.
   bool only_host = false;
   /// The op itself gives many lowest or highest values.
   bool saturates = false;
   /// What share of its codes a quantised result spans at least.
   double span = 0.7;
+  Expected expected = Expected::kOk;
+  /// Of a refused case: why the host NPU takes it all the same, and computes it right; empty when it refuses it too.
+  std::string host_takes = {};
+  /// What to use instead of a form that Qualcomm's runtime gets wrong: a sentence.
+  std::string remedy = {};
+  /// Qualcomm's runtime refuses it for older DSPs.
+  uint32_t oldest_arch = 68;
 
+  Expected expected_of(const Subject& subject) const;
+  Bound bound_of(const Subject& subject) const;
   /// The graph with the case's own data, which follows from the name: other cases come and go without changing it.
   GraphSpec graph() const;
 };
@@ -42,6 +62,8 @@ void add_linear_cases(std::vector<Case>& cases);
 void add_norm_cases(std::vector<Case>& cases);
 void add_reduce_cases(std::vector<Case>& cases);
 void add_spatial_cases(std::vector<Case>& cases);
+void add_trap_cases(std::vector<Case>& cases);
+void add_refused_cases(std::vector<Case>& cases);
 
 /// What an op reaches that is neither a product nor a table: one step, 1e-6, exact for integers.
 Bound usual_bound(DT dtype);

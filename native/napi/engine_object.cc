@@ -8,6 +8,7 @@
 #include "napi/arguments.h"
 #include "napi/engine_handle.h"
 #include "napi/qnn_log.h"
+#include "napi/qnn_values.h"
 
 namespace lutra::addon {
 namespace {
@@ -223,10 +224,11 @@ session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handl
 session::NpuOptions npu_options(const Napi::Object& npu) {
   const std::string kind = string(npu, "kind");
   if (kind == "none") return {};
-  if (kind == "host") return {session::NpuOptions::Kind::kHost, {}, {}};
+  if (kind == "host") return {session::NpuOptions::Kind::kHost, {}, {}, {}};
   if (kind != "library") throw Error(ErrorCode::kInvalidArgument, "npu kind '" + kind + "' is neither none, host nor library");
-  session::NpuOptions options{session::NpuOptions::Kind::kLibrary, string(npu, "path"), {}};
+  session::NpuOptions options{session::NpuOptions::Kind::kLibrary, string(npu, "path"), {}, {}};
   if (!npu.Get("soc").IsUndefined()) options.soc = u32(npu, "soc");
+  options.measurements = measurements(npu);
   return options;
 }
 

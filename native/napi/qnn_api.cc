@@ -86,7 +86,7 @@ Napi::Value create_device(const Napi::CallbackInfo& info, Environment&) {
   const Napi::Object o = Arguments(info).object(1);
   const qnn::DeviceTarget target{optional_u32(o, "soc"), optional_u32(o, "arch")};
   const qnn::StdoutGuard guard(boolean_or(o, "quiet", true));
-  return wrap(info.Env(), std::make_shared<DeviceHandle>(qnn::Device::create(backend, target), "device"));
+  return wrap(info.Env(), std::make_shared<DeviceHandle>(qnn::Device::create(backend, target, measurements(o)), "device"));
 }
 
 Napi::Value boost(const Napi::CallbackInfo& info, Environment&) {
@@ -150,6 +150,7 @@ void add_qnn(Napi::Env env, Napi::Object exports) {
   QnnTable table(env, environment);
   add_device_calls(table);
   add_graph_calls(table);
+  add_conformance_calls(table);
   exports.Set("qnn", table.object());
 }
 

@@ -30,6 +30,9 @@ void add_device_calls(QnnTable& table);
 /// Contexts, graphs and their execution.
 void add_graph_calls(QnnTable& table);
 
+/// The conformance table.
+void add_conformance_calls(QnnTable& table);
+
 /// Sets `exports.qnn`. Once for each environment.
 void add_qnn(Napi::Env env, Napi::Object exports);
 

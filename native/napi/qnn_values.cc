@@ -244,6 +244,37 @@ qnn::NodeDesc node_desc(const Napi::Object& object) {
   return desc;
 }
 
+namespace {
+
+/// The objects of the array `name`, which may be missing.
+std::vector<Napi::Object> objects(const Napi::Object& options, const char* name) {
+  const Napi::Value list = options.Get(name);
+  if (list.IsUndefined()) return {};
+  if (!list.IsArray()) bad(std::string(name) + " is not an array");
+  const auto array = list.As<Napi::Array>();
+  std::vector<Napi::Object> out;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value one = array.Get(i);
+    if (!one.IsObject()) bad(std::string(name) + " holds something that is not an object");
+    out.push_back(one.As<Napi::Object>());
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<qnn::Measurement> measurements(const Napi::Object& options) {
+  std::vector<qnn::Measurement> out;
+  for (const Napi::Object& o : objects(options, "measurements")) {
+    const std::vector<uint32_t> version = u32s(o, "backendApiVersion");
+    if (version.size() != 2) bad("backendApiVersion is not [major, minor]");
+    qnn::Measurement measurement{string(o, "provider"), string(o, "buildId"), {version[0], version[1], 0}, {}};
+    for (const Napi::Object& refusal : objects(o, "refusals")) measurement.refusals[string(refusal, "form")] = {string(refusal, "message"), string(refusal, "remedy")};
+    out.push_back(std::move(measurement));
+  }
+  return out;
+}
+
 qnn::GraphOptions graph_options(const Napi::Object& object) {
   qnn::GraphOptions options;
   if (const auto level = optional_u32(object, "optimization")) {

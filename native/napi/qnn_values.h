@@ -26,6 +26,8 @@ std::optional<uint32_t> optional_u32(const Napi::Object& object, const char* nam
 qnn::TensorDesc tensor_desc(const Napi::Object& object);
 /// {name, type, inputs: (index | null)[], outputs: index[], params}; index: what addTensor returned.
 qnn::NodeDesc node_desc(const Napi::Object& object);
+/// The field `measurements`, [{provider, buildId, backendApiVersion: [major, minor], refusals: [{form, message, remedy}]}], or none.
+std::vector<qnn::Measurement> measurements(const Napi::Object& options);
 /// {optimization?, vtcmMb?, hvxThreads?}
 qnn::GraphOptions graph_options(const Napi::Object& object);
 

@@ -90,7 +90,8 @@ struct DeviceConfigs {
 
 }  // namespace
 
-Device::Device(std::shared_ptr<Backend> backend, const DeviceTarget& target) : backend_(std::move(backend)), target_(target) {
+Device::Device(std::shared_ptr<Backend> backend, const DeviceTarget& target, const std::vector<Measurement>& measurements)
+    : backend_(std::move(backend)), target_(target), refusals_(refusals_for(backend_->library().info(), measurements)) {
   const Api& functions = backend_->api();
   if (functions.device_create == nullptr || functions.device_free == nullptr) {
     if (target_.chosen()) throw Error(ErrorCode::kUnsupported, "'" + backend_->library().info().source + "' has no devices, so no SoC can be chosen", "leave the SoC out");
@@ -110,8 +111,8 @@ Device::Device(std::shared_ptr<Backend> backend, const DeviceTarget& target) : b
   handle_ = own(handle, functions.device_free);
 }
 
-std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, const DeviceTarget& target) {
-  return std::shared_ptr<Device>(new Device(std::move(backend), target));
+std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, const DeviceTarget& target, const std::vector<Measurement>& measurements) {
+  return std::shared_ptr<Device>(new Device(std::move(backend), target, measurements));
 }
 
 std::shared_ptr<Device> Device::create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc) {

@@ -15,6 +15,7 @@
 #include "qnn/abi.h"
 #include "qnn/library.h"
 #include "qnn/log.h"
+#include "qnn/refusals.h"
 #include "qnn/soc_claim.h"
 
 namespace lutra::qnn {
@@ -92,14 +93,16 @@ class Device : public std::enable_shared_from_this<Device> {
   /// x86-64 takes an old one that lacks many float ops. Throws Error: kQnnCall; kUnsupported when a SoC is asked of a library without devices; kBusy when the library
   /// serves another SoC in this process (see SocClaim).
   static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, std::optional<uint32_t> soc = std::nullopt);
-  /// The same with the architecture of the DSP as well, or instead: 68, 69, 73, 75, 79, 81.
-  static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, const DeviceTarget& target);
+  /// The same with the architecture of the DSP as well, or instead: 68, 69, 73, 75, 79, 81. `measurements`: of libraries that compile for this target.
+  static std::shared_ptr<Device> create(std::shared_ptr<Backend> backend, const DeviceTarget& target, const std::vector<Measurement>& measurements = {});
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
   const std::shared_ptr<Backend>& backend() const noexcept { return backend_; }
   std::optional<uint32_t> soc() const noexcept { return target_.soc; }
   const DeviceTarget& target() const noexcept { return target_; }
+  /// Nodes that no graph for this device may have.
+  const Refusals& refusals() const noexcept { return refusals_; }
   /// Null for a library that has no devices.
   abi::DeviceHandle handle() const noexcept { return handle_.get(); }
 
@@ -107,10 +110,11 @@ class Device : public std::enable_shared_from_this<Device> {
   std::optional<PowerVote> vote_burst() const;
 
  private:
-  Device(std::shared_ptr<Backend> backend, const DeviceTarget& target);
+  Device(std::shared_ptr<Backend> backend, const DeviceTarget& target, const std::vector<Measurement>& measurements);
 
   std::shared_ptr<Backend> backend_;
   DeviceTarget target_;
+  Refusals refusals_;
   std::unique_ptr<SocClaim> claim_;
   Owned<abi::DeviceTag> handle_;
 };

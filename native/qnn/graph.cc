@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "qnn/form.h"
 
 namespace lutra::qnn {
 namespace {
@@ -298,6 +299,10 @@ GraphBuilder::Assembled GraphBuilder::assemble(const NodeDesc& desc) const {
 }
 
 void GraphBuilder::ask(const NodeDesc& desc, Assembled& node) const {
+  const Refusals& refusals = context_->device()->refusals();
+  if (const auto refusal = refusals.find(form_of(desc, node.inputs, node.outputs)); refusal != refusals.end()) {
+    throw Error(ErrorCode::kQnnNode, describe_node(desc, name_, node.params, node.inputs, node.outputs) + " is refused: " + refusal->second.message, refusal->second.remedy);
+  }
   const Backend& backend = context_->backend();
   backend.take_errors();
   const abi::OpConfig op = make_op(desc, node.params, node.inputs, node.outputs);

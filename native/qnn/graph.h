@@ -119,8 +119,8 @@ class GraphBuilder {
   TensorRef internal(const TensorDesc& desc) { return add(desc, abi::TensorType::kNative); }
   TensorRef constant(const TensorDesc& desc) { return add(desc, abi::TensorType::kStatic); }
 
-  /// Asks the backend whether it takes the node, and adds nothing. Throws Error: kInvalidArgument, kQnnNode with the node, its op, the type, shape and encoding of each
-  /// tensor, the parameters, the code, its meaning and what the library logged about it.
+  /// Asks the backend whether it takes the node, and adds nothing; nodes that the device refuses (Device::refusals) do not get that far. Throws Error: kInvalidArgument, kQnnNode
+  /// with the node, its op, the type, shape and encoding of each tensor, the parameters, and the reason or the code, its meaning and what the library logged about it.
   void validate(const NodeDesc& desc) const;
 
   /// Validates the node, then adds it. Throws as validate does; kInvalidArgument also for a name that is taken, for an input that no node has written so far and for an output

@@ -60,7 +60,7 @@ std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& poo
   // Qualcomm's runtime prints a line while it is loaded and started; standard output belongs to the caller.
   const qnn::StdoutGuard guard;
   const CallWatch::Call call(watch, CallWatch::Pace::kSlow, "opening the NPU library");
-  return qnn::Device::create(qnn::Backend::create(qnn::Library::open(options.path), std::move(log)), options.soc);
+  return qnn::Device::create(qnn::Backend::create(qnn::Library::open(options.path), std::move(log)), {options.soc, std::nullopt}, options.measurements);
 }
 
 NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch)

@@ -23,6 +23,7 @@ struct NpuOptions {
   Kind kind = Kind::kNone;
   std::string path;             // kLibrary: absolute
   std::optional<uint32_t> soc;  // kLibrary
+  std::vector<qnn::Measurement> measurements = {};  // kLibrary
 };
 
 /// A file that may hold the context binary, and the key it must carry: a digest of all that the graphs depend on and that the caller knows (plan, weights, SoC). The

@@ -63,11 +63,6 @@ export const LINEAR_OPS = {
     arity(inputs, 2);
     const a = activation(arg(inputs, 0), 'MatMul left side');
     const b = arg(inputs, 1);
-    // With a scale per channel Qualcomm's library does not refuse the node: it crashes.
-    check(
-      b.quant.kind !== 'axis',
-      () => `MatMul right side ${formatType(b)} has a scale per channel, which crashes HTP; use FullyConnected`,
-    );
     activation(b, 'MatMul right side', isFloat(a.dtype) ? [a.dtype] : RIGHT[a.dtype as keyof typeof RIGHT]);
     check(
       a.dtype !== 'u16' || (b.quant.kind === 'scale' && b.quant.offset === -128),

@@ -11,7 +11,6 @@ import { Graph } from './graph.js';
 import { type OpName, type OpParams, QNN_OPS, shapeOf } from './ops.js';
 import { checkFields, profileHandle } from './options.js';
 import { paramsBySchema, paramsByTag, type TaggedParam } from './params.js';
-import { refusalOf, type Target } from './refusals.js';
 import { checkShapes } from './shapes.js';
 import { type GraphSignature, tensorSignature } from './signature.js';
 import { type Dims, elementsOf, nativeTensor, type Role, Tensor, type TensorSpec } from './tensor.js';
@@ -49,17 +48,15 @@ export type OnFinalized = (signature: GraphSignature) => void;
 export class GraphBuilder {
   readonly name: string;
   readonly #handle: BuilderHandle;
-  readonly #target: Target;
   readonly #onFinalized: OnFinalized;
   readonly #inputs: Tensor[] = [];
   readonly #outputs: Tensor[] = [];
   readonly #nodeNames = new Set<string>();
 
   /** Made by Context.createGraph. */
-  constructor(handle: BuilderHandle, name: string, target: Target, onFinalized: OnFinalized) {
+  constructor(handle: BuilderHandle, name: string, onFinalized: OnFinalized) {
     this.#handle = handle;
     this.name = name;
-    this.#target = target;
     this.#onFinalized = onFinalized;
   }
 
@@ -97,7 +94,8 @@ export class GraphBuilder {
 
   /**
    * Adds a node of an op that {@link QNN_OPS} knows: arity, types, encodings and parameters are checked by the compiler, shapes by the library, which
-   * is asked first. Throws LUTRA_INVALID_ARGUMENT, LUTRA_QNN_NODE (refused, with the reason in the library's words; the graph is as before), LUTRA_QNN_CALL.
+   * is asked first. Throws LUTRA_INVALID_ARGUMENT, LUTRA_QNN_NODE (refused, with the reason in the library's words, or because the library was measured to get such nodes
+   * wrong; the graph is as before), LUTRA_QNN_CALL.
    */
   op<K extends OpName>(type: K, node: TypedNode<K>): void {
     this.#add(this.#typed(type, node));
@@ -113,9 +111,8 @@ export class GraphBuilder {
   validate(node: UntypedNode): LutraError | null;
   validate<K extends OpName>(...given: [type: K, node: TypedNode<K>] | [node: UntypedNode]): LutraError | null {
     const asked = given.length === 1 ? this.#untyped(given[0]) : this.#typed(given[0], given[1]);
-    if (asked.refusal) return asked.refusal;
     try {
-      loadAddon().qnn.validateNode(this.#handle, asked.native);
+      loadAddon().qnn.validateNode(this.#handle, asked);
       return null;
     } catch (error) {
       if (error instanceof LutraError && error.code === 'LUTRA_QNN_NODE') return error;
@@ -159,7 +156,7 @@ export class GraphBuilder {
     return tensor;
   }
 
-  #typed<K extends OpName>(type: K, node: TypedNode<K>): Asked {
+  #typed<K extends OpName>(type: K, node: TypedNode<K>): NativeNode {
     if (!Object.hasOwn(QNN_OPS, type)) {
       throw new LutraError('LUTRA_INVALID_ARGUMENT', `There is no typed op '${String(type)}'.`, 'Add it as an untyped node.');
     }
@@ -167,12 +164,12 @@ export class GraphBuilder {
     return this.#ask({ ...node, type, params: undefined }, paramsBySchema(type, QNN_OPS[type].params, node.params));
   }
 
-  #untyped(node: UntypedNode): Asked {
+  #untyped(node: UntypedNode): NativeNode {
     checkNode(node);
     return this.#ask(node, paramsByTag(node.type, node.params, shapeOf(node.type)?.params));
   }
 
-  #ask(node: UntypedNode, params: NativeParam[]): Asked {
+  #ask(node: UntypedNode, params: NativeParam[]): NativeNode {
     const name = node.name ?? this.#freeName(String(node.type));
     const { inputs, outputs } = node;
     const shape = shapeOf(node.type);
@@ -192,11 +189,10 @@ export class GraphBuilder {
     if (shape?.shape) checkShapes(node.type, shape.shape, inputs as readonly Tensor[], outputs);
     // Optional inputs at the end are left out as if they had not been named.
     while (native.inputs.at(-1) === null) native.inputs.pop();
-    return { native, refusal: refusalOf({ name, type: node.type, inputs: inputs.map((tensor) => tensor ?? null) }, this.#target) };
+    return native;
   }
 
-  #add({ native, refusal }: Asked): void {
-    if (refusal) throw refusal;
+  #add(native: NativeNode): void {
     loadAddon().qnn.addNode(this.#handle, native);
     this.#nodeNames.add(native.name);
   }
@@ -235,12 +231,6 @@ export class GraphBuilder {
     this.#onFinalized(signature);
     return new Graph<IoOf<I>, IoOf<O>>(handle, signature);
   }
-}
-
-/** A node as the library is asked about it, unless it is refused before. */
-interface Asked {
-  native: NativeNode;
-  refusal: LutraError | null;
 }
 
 function checkNode(node: unknown): void {

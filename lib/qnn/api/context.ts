@@ -67,9 +67,7 @@ export class Context {
     const { optimization, vtcmMb, hvxThreads } = options;
     const given = Object.fromEntries(Object.entries({ optimization, vtcmMb, hvxThreads }).filter(([, value]) => value !== undefined));
     const handle = loadAddon().qnn.createGraph(this.#handle, name, given);
-    const { backend, soc, arch } = this.device;
-    const target = { provider: backend.library.info.name, soc, arch };
-    return new GraphBuilder(handle, name, target, (signature) => this.#signatures?.set(signature.name, signature));
+    return new GraphBuilder(handle, name, (signature) => this.#signatures?.set(signature.name, signature));
   }
 
   /** Finalized graphs of the context, as far as they are known. */

@@ -5,6 +5,7 @@ import { LutraError } from '../../graph/errors.js';
 import type { BackendInfo } from '../../native/addon.js';
 import { loadAddon } from '../../native/loader.js';
 import type { BackendHandle, DeviceHandle, LibraryHandle, NativeQnn, ProfileHandle, QnnHandle } from '../../native/qnn-addon.js';
+import { measurementsFor } from '../matrix/refusals.js';
 import { Context } from './context.js';
 import { checkBytes } from './dtype.js';
 import { checkFields } from './options.js';
@@ -154,7 +155,8 @@ export class Backend extends Disposable<'backend'> {
     const { soc, arch } = options;
     const given = { ...(soc === undefined ? {} : { soc }), ...(arch === undefined ? {} : { arch }) };
     const quiet = this.library.info.source !== 'host';
-    return new Device(addon().createDevice(this.handle, { ...given, quiet }), this, soc, arch);
+    const settings = { ...given, quiet, measurements: measurementsFor(given) };
+    return new Device(addon().createDevice(this.handle, settings), this, soc, arch);
   }
 
   /** Collects what calls cost. Throws LUTRA_UNSUPPORTED when the library does not profile. */
