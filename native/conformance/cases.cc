@@ -364,7 +364,8 @@ namespace {
 /// Beginnings of the names of cases that DSPs before v73 refuse.
 constexpr const char* kFromV73[] = {
     "Convert_f16_f32", "Convert_f32_f16", "RmsNorm_f32", "RmsNorm_rows_f32", "ElementWiseAtan_f32", "ElementWiseRound_f32", "Elu_f32", "Gelu_f32", "ElementWiseSelect_f32", "GatherElements_by_s32_axis3_f32",
-    "ScatterNd_3rows_f32", "MatMul_u16_u16", "MatMul_u16_s16", "MatMul_s16_s16", "Conv2d_u16_s16",
+    "ScatterNd_3rows_f32", "ScatterElements_by_s32_axis3_f32", "LayerNorm_u16_by_u16", "LayerNorm_u16_by_s16", "L2Norm_f32", "CumulativeSum_f16", "CumulativeSum_f32",
+    "MatMul_u16_u16", "MatMul_u16_s16", "MatMul_s16_s16", "Conv2d_u16_s16",
 };
 
 bool needs_v73(const Case& c) {

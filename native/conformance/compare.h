@@ -21,7 +21,7 @@ enum class Bound {
   kSteps18,
   kSteps34,
   kTable16,   // other 16-bit functions, and 16 bits by 4-bit or 16-bit weights: NMSE at most 5e-7
-  kTable16Loose,  // the same on DSPs before v73, and 16 bits by 2-bit weights: 5e-6
+  kTable16Loose,  // the same on DSPs before v73, and 16 bits by 2-bit weights: 1e-5
   kFloat,     // float results: NMSE at most 1e-6
   kFloat5,    // NMSE at most 1e-5
   kExact,     // data movement, and conversions that lose nothing

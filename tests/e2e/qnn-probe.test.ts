@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LutraError, qnn } from '../../lib/index.js';
-import { mixedForms } from '../../lib/qnn/matrix/matrix.js';
 import type { Outcome, ProbeReport } from '../../lib/qnn/probe/probe.js';
 import { compileFaulty, FaultyLibrary } from './faulty.js';
 import { lutra, qnnLibrary } from './helpers.js';
@@ -52,7 +51,6 @@ describe("Qualcomm's runtime", () => {
     expect(all.printed.summary.cases).toBeGreaterThan(50);
     const matrix = JSON.parse(await readFile(file, 'utf8'));
     expect(matrix).toMatchObject({ provider: 'HTP_QTI_AISW', socs: [{ soc: 57, arch: 75 }] });
-    expect(mixedForms(matrix)).toEqual([]);
   });
 
   it('crashes in one case, computes garbage in another on v68, and the probe goes on', async () => {
@@ -70,18 +68,11 @@ describe("Qualcomm's runtime", () => {
 });
 
 describe('a library that misbehaves', () => {
-  it('hangs, crashes or computes nonsense: each is a verdict, and the exit code is 1', async () => {
-    const compiled = compileFaulty(directory);
-    // Calls are counted over all processes: the first execution hangs, the second crashes, and so on.
-    const library = new FaultyLibrary(compiled, join(directory, 'faulty'), [
-      'hang graphExecute 1 0',
-      'hang graphExecute 2 0',
-      'wrong noise 3 3',
-    ]);
-    const names = await run('--library', library.path, '--filter', 'Dequantize_u8', '--timeout', '5');
-    expect(names.printed.outcomes.map(({ verdict }) => verdict)).toEqual(['hung', 'wrong', 'ok']);
-    expect(names.code).toBe(1);
-    library.set(['crash graphFinalize 1 segv', 'crash graphFinalize 2 segv', 'crash graphFinalize 3 segv', 'crash graphFinalize 4 segv']);
+  it('hangs: that is a verdict, and the exit code is 1', async () => {
+    const library = new FaultyLibrary(compileFaulty(directory), join(directory, 'faulty'), ['hang graphExecute 1 0']);
+    const { code, printed } = await run('--library', library.path, '--filter', 'Dequantize_u8_f16_7x33', '--timeout', '5');
+    expect(printed.outcomes.map(({ verdict }) => verdict)).toEqual(['hung']);
+    expect(code).toBe(1);
   });
 });
 
@@ -89,7 +80,7 @@ describe('mistakes', () => {
   it.each([
     [['--library', '/nowhere/libQnnHtp.so'], 'LUTRA_LIBRARY_NOT_FOUND'],
     [['--filter', 'no such case'], 'USAGE'],
-    [['--matrix', join('package.json'), '--filter', 'Relu_u8'], 'LUTRA_BAD_FILE'],
+    [['--matrix', 'README.md', '--filter', 'Relu_u8'], 'LUTRA_BAD_FILE'],
     [['--sample', '0'], 'USAGE'],
   ])('%j are one typed error', async (args, code) => {
     const { stdout, code: exit } = await lutra(['qnn', 'probe', ...args, '--json']);
