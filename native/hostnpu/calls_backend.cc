@@ -104,11 +104,11 @@ abi::Status backend_get_supported_operations(abi::BackendHandle handle, uint32_t
   if (lookup<Backend>(handle) == nullptr) return abi::kBackendInvalidHandle;
   if (count == nullptr || out == nullptr) return abi::kBackendInvalidArgument;
   return guarded(nullptr, [&] {
-    static const std::vector<abi::OperationName> names = [] {
+    static const auto& names = *new const std::vector<abi::OperationName>([] {  // never destroyed: the caller keeps the pointer
       std::vector<abi::OperationName> list;
       for (const OpDefinition* op : op_definitions()) list.push_back({kOpPackage, op->type, "HOST"});
       return list;
-    }();
+    }());
     *count = static_cast<uint32_t>(names.size());
     *out = names.data();
   });
