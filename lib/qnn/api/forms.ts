@@ -91,7 +91,7 @@ type Norm<D extends DType> = D extends FixedPoint
     ? Form<[x: Act<D>, gamma?: Act<D, Rank1>, beta?: Act<D, Rank1> | null], [y: Act<D>]>
     : never;
 
-/** Inputs and outputs of each op. The types are those that the runtime accepted for SoC 57; tests/e2e/qnn-ops.test.ts asks it again. */
+/** Inputs and outputs of each op. The types are those that the runtime accepted for SoC 57 (lib/qnn/matrix has what was measured). */
 export interface OpForms {
   Quantize: Quantize<Quant>;
   Dequantize: Form<[x: Act<Quant>], [y: Act<Float>]>;
