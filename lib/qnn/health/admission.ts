@@ -1,8 +1,9 @@
 /** Which libraries may be used: tested once, in a child process, before their first use; not again after they crashed, hung or computed wrong numbers. */
-import { statSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { LutraError } from '../../graph/errors.js';
 import type { BackendInfo, NativeNpu } from '../../native/addon.js';
+import { loadAddon } from '../../native/loader.js';
 import { GOLDEN_VERSION } from './golden.js';
 import { type Finding, selfTest } from './self-test.js';
 import type { Subject, Verdict, Verdicts } from './verdicts.js';
@@ -32,6 +33,20 @@ export function quarantineError({ path, model }: Subject, { cause, what }: Findi
   );
 }
 
+/** Whether a file may hold code. */
+function isElf(path: string): boolean {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) return false;
+  const magic = Buffer.alloc(4);
+  try {
+    const file = openSync(path, 'r');
+    readSync(file, magic, 0, magic.length, 0);
+    closeSync(file);
+  } catch {
+    return false; // the loader says why
+  }
+  return magic.toString('latin1') === '\x7fELF';
+}
+
 /** Tests of this process under way. */
 const tests = new Map<string, Promise<Verdict>>();
 
@@ -39,6 +54,8 @@ async function judge(library: LibraryNpu, subject: Subject, verdicts: Verdicts, 
   const known = verdicts.find(subject);
   if (known) return known;
   const { path, soc } = library;
+  // The loader refuses it without running anything of it, and is quicker than a process.
+  if (!isElf(path)) loadAddon().qnn.openLibrary({ path, quiet: true });
   const found = await selfTest({ path, ...(soc === undefined ? {} : { soc }) }, npuTimeoutMs);
   const verdict: Verdict = 'cause' in found ? { good: false, ...found } : { good: true, backend: found };
   await verdicts.keep(subject, verdict);
