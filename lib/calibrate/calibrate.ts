@@ -35,13 +35,24 @@ export interface CalibrationOptions {
   tokens: readonly number[];
   windows: number;
   windowTokens: number;
-  precision: Readonly<Record<LinearKind, Precision>>;
+  /** null: no ranges are wanted. */
+  precision: Readonly<Record<LinearKind, Precision>> | null;
+  /** Whether the second moments of the linears' inputs are wanted, too. */
+  moments?: boolean;
   method: CalibrationRecord['method'];
   addon: CalibrationAddon;
   threads: number;
   signal?: AbortSignal;
   /** Windows done of all windows of all passes. */
   onProgress?: (done: number, total: number) => void;
+}
+
+/** What a text tells of a model. */
+export interface Calibrated {
+  /** Specs of all NPU linears by `layers.N.NAME`; empty without precisions. */
+  linears: Record<string, LinearSpec>;
+  /** E[x²] of every input column of the linears; empty when not asked for. */
+  moments: Map<string, Float32Array>;
 }
 
 /** Statistics by `layers.N.NAME` and what was observed. */
@@ -61,8 +72,14 @@ function observedKey(what: CalibrationSite['what'], layer: number, name: LinearN
   return `${what} of ${linearKey(layer, name)}`;
 }
 
+/** How ranges are chosen. */
+interface RangeChoice {
+  precision: Readonly<Record<LinearKind, Precision>>;
+  method: CalibrationRecord['method'];
+}
+
 /** Rules of one linear; null when its precision has no ranges. */
-function recipeOf(options: Pick<CalibrationOptions, 'precision' | 'method'>, name: LinearName): LinearRecipe | null {
+function recipeOf(options: RangeChoice, name: LinearName): LinearRecipe | null {
   const kind = KIND_OF[name];
   const precision = options.precision[kind];
   const recipe = RECIPES[options.method][kind][precision];
@@ -88,12 +105,7 @@ function statisticsOf(observed: Observed, what: CalibrationSite['what'], layer: 
 }
 
 /** The specs of all linears with the ranges that the statistics give; `clipped` tells whether the second pass has run. */
-export function chooseLinears(
-  layers: number,
-  options: Pick<CalibrationOptions, 'precision' | 'method'>,
-  observed: Observed,
-  clipped: boolean,
-): Record<string, LinearSpec> {
+export function chooseLinears(layers: number, options: RangeChoice, observed: Observed, clipped: boolean): Record<string, LinearSpec> {
   const linears: Record<string, LinearSpec> = {};
   for (let layer = 0; layer < layers; layer++) {
     for (const name of LINEAR_NAMES) {
@@ -181,24 +193,38 @@ function collect(observations: readonly Float64Array[], sites: readonly Calibrat
   return observed;
 }
 
+function momentsOf(layers: number, observed: Observed): Map<string, Float32Array> {
+  const moments = new Map<string, Float32Array>();
+  for (let layer = 0; layer < layers; layer++) {
+    for (const name of LINEAR_NAMES) moments.set(linearKey(layer, name), statisticsOf(observed, 'input', layer, name).columnMoments());
+  }
+  return moments;
+}
+
 /**
- * The specs of all NPU linears of a model. Resolves without running anything when no precision has ranges.
+ * The specs of all NPU linears of a model, and the second moments of their inputs. Resolves without running anything when neither ranges nor moments are wanted.
  * Errors: LUTRA_INVALID_ARGUMENT (windows, precision), LUTRA_BAD_FILE (the model computes NaN or infinity), errors of the engine; the
  * signal's reason when aborted.
  */
-export async function calibrate(options: CalibrationOptions): Promise<Record<string, LinearSpec>> {
+export async function calibrate(options: CalibrationOptions): Promise<Calibrated> {
   const { layers } = options.spec.arch;
-  const recipes = LINEAR_NAMES.map((name) => recipeOf(options, name));
-  if (recipes.every((recipe) => recipe === null)) return chooseLinears(layers, options, new Map(), false);
+  const { precision } = options;
+  const chosen = precision && { precision, method: options.method };
+  const recipes = chosen ? LINEAR_NAMES.map((name) => recipeOf(chosen, name)) : [];
+  const ranges = recipes.some((recipe) => recipe !== null);
+  const moments = new Map<string, Float32Array>();
+  if (!ranges && !options.moments) return { linears: chosen ? chooseLinears(layers, chosen, new Map(), false) : {}, moments };
   checkWindows(options);
   const passes = recipes.some((recipe) => recipe?.shadow.input) ? 2 : 1;
   const total = passes * Math.min(options.windows, Math.floor(options.tokens.length / options.windowTokens));
   let done = 0;
   const onWindow = () => options.onProgress?.(++done, total);
   const first = await observe(options, 'inputs', {}, onWindow);
-  const linears = chooseLinears(layers, options, first, false);
-  if (passes === 1) return linears;
+  const result = { linears: {}, moments: options.moments ? momentsOf(layers, first) : moments };
+  if (!chosen) return result;
+  const linears = chooseLinears(layers, chosen, first, false);
+  if (passes === 1) return { ...result, linears };
   const shadowed = Object.fromEntries(Object.entries(linears).filter(([, linear]) => linear.shadow.input));
   const second = await observe(options, 'outputs', shadowed, onWindow);
-  return chooseLinears(layers, options, new Map([...first, ...second]), true);
+  return { ...result, linears: chooseLinears(layers, chosen, new Map([...first, ...second]), true) };
 }

@@ -1,2 +1,2 @@
 /** Calibration: from a text to the static ranges of the NPU linears. */
-export { type CalibrationAddon, type CalibrationEngine, type CalibrationOptions, calibrate } from './calibrate.js';
+export { type Calibrated, type CalibrationAddon, type CalibrationEngine, type CalibrationOptions, calibrate } from './calibrate.js';

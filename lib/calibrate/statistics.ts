@@ -1,7 +1,7 @@
 /**
  * What an `observe` step counted, and percentiles of it.
  *
- * A site is [count, min, max, sum of squares, then 7680 magnitude bins]. The bin of a value is the exponent and the upper seven mantissa bits
+ * A site is [count, min, max, sum of squares, then 7680 magnitude bins, then the sum of squares of every column]. The bin of a value is the exponent and the upper seven mantissa bits
  * of |x| as a 32-bit float, counted from 2^-30 on: 128 bins an octave over 60 octaves, each at most 1/128 wide relative to its value.
  */
 import { LutraError } from '../graph/errors.js';
@@ -33,11 +33,12 @@ export class SiteStatistics {
   readonly max: number;
   readonly meanSquare: number;
   private readonly bins: Float64Array;
+  private readonly columns: Float64Array;
 
   /** `values`: one entry of the engine's `observations()`. `what` names the tensor in errors (LUTRA_INTERNAL). */
   constructor(values: Float64Array, what: string) {
     const [count = 0, min = 0, max = 0, squares = 0] = values;
-    if (values.length !== SITE_VALUES || !(count > 0)) throw new LutraError('LUTRA_INTERNAL', `${what}: nothing was observed`);
+    if (values.length < SITE_VALUES || !(count > 0)) throw new LutraError('LUTRA_INTERNAL', `${what}: nothing was observed`);
     if (!Number.isFinite(min) || !Number.isFinite(max) || !Number.isFinite(squares)) {
       throw new LutraError(
         'LUTRA_BAD_FILE',
@@ -49,7 +50,15 @@ export class SiteStatistics {
     this.min = min;
     this.max = max;
     this.meanSquare = squares / count;
-    this.bins = values.subarray(4);
+    this.bins = values.subarray(4, SITE_VALUES);
+    this.columns = values.subarray(SITE_VALUES);
+  }
+
+  /** Mean square of every column, none of them 0: how much an error in a weight of that column matters. */
+  columnMoments(): Float32Array {
+    const rows = this.count / this.columns.length;
+    const least = Math.max(this.meanSquare * 1e-4, 1e-30);
+    return Float32Array.from(this.columns, (squares) => Math.max(squares / rows, least));
   }
 
   /** Largest magnitude. */

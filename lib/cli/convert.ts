@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { convertGguf, DEFAULT_PRECISION, formatPrecision, parsePrecision } from '../convert/index.js';
+import { CPU_WEIGHTS, convertGguf, DEFAULT_PRECISION, formatPrecision, parseCpuWeights, parsePrecision } from '../convert/index.js';
 import { loadAddon } from '../native/loader.js';
 import { type Arguments, type Command, UsageError } from './args.js';
 import { optional } from './model-flags.js';
@@ -15,6 +15,8 @@ export const convertCommand: Command = {
   flags: {
     output: { value: 'DIR', short: 'o', help: 'model directory to make (needed)' },
     precision: { value: 'KIND=NAME,…', help: `arithmetic of the NPU linears (default ${formatPrecision(DEFAULT_PRECISION)})` },
+    'cpu-weights': { value: 'NAME', help: `weights of the CPU: keep (default: the file's values), ${Object.keys(CPU_WEIGHTS).join(', ')}` },
+    'lm-head': { value: 'NAME', help: 'the same for the embedding and lm_head' },
     'cpu-only': { help: 'write no NPU weights' },
     text: { value: 'FILE', help: 'calibration text (default: the book that scripts/fetch-text brings)' },
     method: { value: 'recipe|max', help: 'how static ranges are chosen: recipe (default) or naive maximum' },
@@ -56,6 +58,8 @@ async function run(args: Arguments): Promise<void> {
       output,
       addon: loadAddon(),
       ...optional('precision', args.flag('cpu-only') ? null : precision === undefined ? undefined : parsePrecision(precision)),
+      cpuWeights: parseCpuWeights('--cpu-weights', args.string('cpu-weights')),
+      lmHead: parseCpuWeights('--lm-head', args.string('lm-head')),
       ...optional('calibrationText', args.string('text') ?? fetchedText('lcet10.txt')),
       ...optional('method', methodOf(args)),
       ...optional('calibrationWindows', args.integer('windows', 1)),

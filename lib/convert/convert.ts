@@ -2,25 +2,18 @@
  * `lutra convert`: a GGUF file → a model directory (docs/model-format.md).
  */
 import { createHash } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
-import { type CalibrationAddon, calibrate } from '../calibrate/index.js';
+import { type Calibrated, type CalibrationAddon, calibrate } from '../calibrate/index.js';
 import { sha256 } from '../files/digest.js';
 import { MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { sealJson } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
-import {
-  type CalibrationRecord,
-  type FileHashes,
-  type LinearSpec,
-  MODEL_FORMAT,
-  type ModelSpec,
-  type TensorSpec,
-  TOKENIZER_FILES,
-} from '../graph/spec.js';
+import { type CalibrationRecord, type FileHashes, MODEL_FORMAT, type ModelSpec, type TensorSpec, TOKENIZER_FILES } from '../graph/spec.js';
 import { hfConfig } from './config.js';
+import { type CpuWeights, isRequantised, requantised } from './cpu-weights.js';
 import { OutputDirectory } from './directory.js';
 import { readArch } from './families.js';
 import { GgufFile } from './gguf.js';
@@ -45,6 +38,10 @@ export interface ConvertOptions {
   addon: PackAddon & CalibrationAddon;
   /** Precision by kind of linear; `null` writes CPU weights only. Default {@link DEFAULT_PRECISION}. */
   precision?: PrecisionByKind | null;
+  /** Low-bit type that the matrices of the layers are quantised to for the CPU; null, the default, keeps the source's values. With a calibration text, errors count by E[x²]. */
+  cpuWeights?: CpuWeights | null;
+  /** The same of the embedding and lm_head. */
+  lmHead?: CpuWeights | null;
   /** Path of a UTF-8 text. Needed unless every precision is w8f16 (or null). */
   calibrationText?: string;
   /** Default `recipe`. */
@@ -65,6 +62,7 @@ interface Context {
   file: GgufFile;
   directory: string;
   precision: PrecisionByKind | null;
+  /** With the types that are stored. */
   tensors: CpuTensor[];
   tokenizer: TokenizerFiles;
 }
@@ -88,14 +86,20 @@ async function hashSource({ options, file }: Context): Promise<string> {
   return hash.digest('hex');
 }
 
-async function writeCpuWeights(context: Context, headDim: number): Promise<FileHashes> {
-  const { options, file, tensors } = context;
-  const writer = await SafetensorsWriter.create(join(context.directory, 'cpu.safetensors'), tensors.map(cpuEntry));
+async function writeCpuWeights(
+  context: Context,
+  path: string,
+  tensors: readonly CpuTensor[],
+  headDim: number,
+  moments?: ReadonlyMap<string, Float32Array>,
+): Promise<FileHashes> {
+  const { options, file } = context;
+  const writer = await SafetensorsWriter.create(path, tensors.map(cpuEntry));
   const total = tensors.reduce((bytes, { source }) => bytes + source.rows * source.rowBytes, 0);
   let done = 0;
   try {
     for (const tensor of tensors) {
-      for await (const data of cpuData(file, tensor, headDim, options.addon)) {
+      for await (const data of cpuData(file, tensor, headDim, options.addon, moments?.get(tensor.name) ?? null)) {
         options.signal?.throwIfAborted();
         await writer.write(tensor.name, data);
       }
@@ -121,35 +125,33 @@ async function readText(path: string | undefined): Promise<{ bytes: Buffer; text
   return { bytes, text: utf8(bytes, path, wanted), name: basename(path) };
 }
 
-/** Ranges of all linears and how they were found; the record is null when no precision needs any. */
-async function calibrated(
-  context: Context,
-  spec: ModelSpec,
-  precision: PrecisionByKind,
-): Promise<{ linears: Record<string, LinearSpec>; record: CalibrationRecord | null }> {
-  const { options, tokenizer } = context;
+/** What a text tells of the model whose weights are in `weights`; the record is null when no precision has ranges. */
+async function calibrated(context: Context, spec: ModelSpec, weights: string): Promise<Calibrated & { record: CalibrationRecord | null }> {
+  const { options, tokenizer, precision, tensors } = context;
   const method = options.method ?? 'recipe';
   const windowTokens = options.calibrationWindowTokens ?? Math.min(256, spec.arch.maxContext);
   const windows = options.calibrationWindows ?? 16;
-  const needed = Object.values(precision).some((name) => name !== 'w8f16');
-  const text = needed ? await readText(options.calibrationText) : null;
+  const ranges = precision !== null && Object.values(precision).some((name) => name !== 'w8f16');
+  const moments = options.calibrationText !== undefined && tensors.some(isRequantised);
+  const text = ranges || moments ? await readText(options.calibrationText) : null;
   const tokens = text ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.text, { add_special_tokens: false }).ids : [];
-  const linears = await calibrate({
+  const found = await calibrate({
     spec,
-    weights: join(context.directory, 'cpu.safetensors'),
+    weights,
     tokens,
     windows,
     windowTokens,
     precision,
+    moments,
     method,
     addon: options.addon,
     threads: options.threads ?? availableParallelism(),
     signal: options.signal,
     onProgress: (done, total) => options.onProgress?.({ stage: 'calibration', done, total }),
   });
-  if (!text) return { linears, record: null };
+  if (!text || !ranges) return { ...found, record: null };
   const used = Math.min(windows, Math.floor(tokens.length / windowTokens)) * windowTokens;
-  return { linears, record: { text: text.name, textSha256: sha256(text.bytes), tokens: used, method } };
+  return { ...found, record: { text: text.name, textSha256: sha256(text.bytes), tokens: used, method } };
 }
 
 function tensorTable(tensors: readonly CpuTensor[]): Record<string, TensorSpec> {
@@ -169,10 +171,15 @@ function json(value: object, indent?: number): Buffer {
 async function writeModel(context: Context): Promise<ModelSpec> {
   const { options, file, directory, precision, tensors, tokenizer } = context;
   const { arch } = readArch(file);
-  const cpu = await writeCpuWeights(context, arch.headDim);
+  const source = tensors.map((tensor) => ({ ...tensor, type: tensor.imported }));
+  const kept = !tensors.some(isRequantised);
+  const final = join(directory, 'cpu.safetensors');
+  // The float model that calibration runs has the source's values.
+  const weights = kept ? final : join(directory, 'source.safetensors');
+  const asSource = await writeCpuWeights(context, weights, source, arch.headDim);
   const tokenizerFiles = { 'tokenizer.json': json(tokenizer.tokenizer), 'tokenizer_config.json': json(tokenizer.config, 2) };
   const hashes: ModelSpec['hashes'] = {
-    cpu,
+    cpu: asSource,
     npu: null,
     tokenizer: {
       'tokenizer.json': sha256(tokenizerFiles['tokenizer.json']),
@@ -184,15 +191,20 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     name: file.string('general.name', basename(file.path, '.gguf')),
     arch,
     chunk: checkChunk(options.chunk ?? 128),
-    tensors: tensorTable(tensors),
+    tensors: tensorTable(source),
     linears: {},
     hashes,
     source: { file: basename(file.path), sha256: await hashSource(context) },
     calibration: null,
     tokens: tokenizer.tokens,
   };
+  const { linears, record, moments } = await calibrated(context, spec, weights);
+  if (!kept) {
+    await rm(weights);
+    hashes.cpu = await writeCpuWeights(context, final, tensors, arch.headDim, moments);
+    spec = { ...spec, tensors: tensorTable(tensors), hashes };
+  }
   if (precision) {
-    const { linears, record } = await calibrated(context, spec, precision);
     const onLayer = (layer: number) => {
       options.signal?.throwIfAborted();
       options.onProgress?.({ stage: 'npu weights', done: layer + 1, total: arch.layers });
@@ -240,7 +252,7 @@ export async function convertGguf(options: ConvertOptions): Promise<ModelSpec> {
   try {
     // Everything that can be refused is refused before anything is written.
     const { arch, family } = readArch(file);
-    const tensors = listCpuTensors(file, arch, family);
+    const tensors = requantised(listCpuTensors(file, arch, family), options.cpuWeights ?? null, options.lmHead ?? null);
     const tokenizer = buildTokenizer(file);
     const output = await OutputDirectory.create(options.output);
     try {

@@ -3,6 +3,7 @@
  *
  * Values never change: blocks are packed as they are, BF16 widens to F32, vectors become F32. One slab of rows is in memory at a time.
  */
+import { type BlockType, DTYPES, isBlockType, lowBitFormat, needsWholeBlocks } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, LinearName, TensorSpec } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
@@ -15,6 +16,8 @@ import type { SafetensorsEntry } from './safetensors.js';
 /** The native functions that conversion needs; a part of the addon. */
 export interface PackAddon {
   packGgml(type: number, blocks: Uint8Array, rows: number, cols: number): Uint8Array;
+  /** Low-bit type `type` from floats [rows, cols]; `importance` [cols] weighs the errors of the columns. */
+  quantizeLowBit(type: number, weights: Float32Array, rows: number, cols: number, importance: Float32Array | null): Uint8Array;
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
   quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
 }
@@ -23,6 +26,8 @@ export interface PackAddon {
 export interface CpuTensor extends TensorSpec {
   name: string;
   source: GgufTensor;
+  /** What the source's values are held as without loss; another `type` is quantised anew from them. */
+  imported: CpuType;
   /** Rows of q and k go back to their original order, head by head. */
   unpermute: boolean;
 }
@@ -32,26 +37,27 @@ const SLAB_BYTES = 4 << 20;
 const TILE_ROWS = 16;
 const BLOCK_COLS = 32;
 
-/** Dtype codes of the plan format for block types, bytes of a packed block of 16 × 32, and with how many halves a ggml block begins. */
-interface PackedForm {
-  code: number;
-  blockBytes: number;
-  halves: number;
-}
+/** ggml's block types: bytes of a packed block of 16 × 32, and with how many halves a ggml block begins. */
+const GGML_BLOCKS = {
+  q4_0: { packedBytes: 288, halves: 1 },
+  q4_1: { packedBytes: 320, halves: 2 },
+  q8_0: { packedBytes: 544, halves: 1 },
+} as const;
 
-const PACKED: Readonly<Record<'q4_0' | 'q4_1' | 'q8_0', PackedForm>> = {
-  q4_0: { code: 16, blockBytes: 288, halves: 1 },
-  q4_1: { code: 17, blockBytes: 320, halves: 2 },
-  q8_0: { code: 18, blockBytes: 544, halves: 1 },
-};
-
-function packedForm(type: CpuType): PackedForm | undefined {
-  return type === 'f32' || type === 'f16' ? undefined : PACKED[type];
+/** Bytes of a tile of 16 rows (docs/architecture.md, "Packed CPU weights"). */
+function tileBytes(type: BlockType, cols: number): number {
+  const chunks = Math.ceil(cols / BLOCK_COLS);
+  if (needsWholeBlocks(type)) return chunks * GGML_BLOCKS[type].packedBytes;
+  const format = lowBitFormat(type);
+  if (!format) throw new LutraError('LUTRA_INTERNAL', `${type} is no packed type`);
+  const groups = format.group === 0 ? 1 : Math.ceil(chunks / (format.group / BLOCK_COLS));
+  const numbers = TILE_ROWS * (format.group === 0 ? 4 : 2) * (format.offset === 'none' ? 1 : 2);
+  return chunks * 64 * format.bits + groups * numbers;
 }
 
 /** Bytes of a packed weight: whole tiles of 16 rows. */
-export function packedBytes(blockBytes: number, rows: number, cols: number): number {
-  return Math.ceil(rows / TILE_ROWS) * (cols / BLOCK_COLS) * blockBytes;
+export function packedBytes(type: BlockType, rows: number, cols: number): number {
+  return Math.ceil(rows / TILE_ROWS) * tileBytes(type, cols);
 }
 
 function importType(file: GgufFile, source: GgufTensor): CpuType {
@@ -66,14 +72,15 @@ function importType(file: GgufFile, source: GgufTensor): CpuType {
 function vector(file: GgufFile, name: string, from: string, length: number): CpuTensor {
   const source = file.tensor(from, 1, length);
   const type = importType(file, source);
-  if (packedForm(type))
+  if (isBlockType(type))
     throw new LutraError('LUTRA_UNSUPPORTED', `${file.path}: tensor ${from} has type ${source.type.name}; vectors are F32, F16 or BF16`);
-  return { name, source, type: 'f32', shape: [length], unpermute: false };
+  return { name, source, type: 'f32', imported: type, shape: [length], unpermute: false };
 }
 
 function matrix(file: GgufFile, name: string, from: string, rows: number, cols: number): CpuTensor {
   const source = file.tensor(from, rows, cols);
-  return { name, source, type: importType(file, source), shape: [rows, cols], unpermute: false };
+  const type = importType(file, source);
+  return { name, source, type, imported: type, shape: [rows, cols], unpermute: false };
 }
 
 /** All tensors of cpu.safetensors in file order. A tensor of the GGUF file that nothing uses means a model that lutra does not know. */
@@ -117,8 +124,7 @@ function linearTensors(file: GgufFile, arch: ArchSpec, family: GgufFamily, layer
 /** The entry of a tensor in the file: blocks are bytes, the rest has its own type. */
 export function cpuEntry(tensor: CpuTensor): SafetensorsEntry {
   const { name, type, shape } = tensor;
-  const form = packedForm(type);
-  if (form) return { name, dtype: 'U8', shape: [packedBytes(form.blockBytes, shape[0] ?? 1, shape[1] ?? 1)] };
+  if (isBlockType(type)) return { name, dtype: 'U8', shape: [packedBytes(type, shape[0] ?? 1, shape[1] ?? 1)] };
   return { name, dtype: type === 'f16' ? 'F16' : 'F32', shape };
 }
 
@@ -144,22 +150,22 @@ async function* slabs(
   }
 }
 
-/** Data of a tensor as cpu.safetensors holds them, in pieces. */
-export async function* cpuData(file: GgufFile, tensor: CpuTensor, headDim: number, addon: PackAddon): AsyncGenerator<ArrayBufferView> {
-  const { source } = tensor;
-  const form = packedForm(tensor.type);
+/** Data of a tensor as cpu.safetensors holds them, in pieces. `importance` [cols]: how much the columns matter where values are quantised anew. */
+export async function* cpuData(
+  file: GgufFile,
+  tensor: CpuTensor,
+  headDim: number,
+  addon: PackAddon,
+  importance: Float32Array | null = null,
+): AsyncGenerator<ArrayBufferView> {
+  const { source, type, imported } = tensor;
   for await (const { rows, bytes } of slabs(file, tensor, headDim)) {
-    if (form) {
-      checkFinite(file, source, notFiniteHalf(blockHalves(bytes, source.type.bytes, form.halves)));
-      yield checkedPack(addon, tensor, bytes, rows);
-    } else if (tensor.type === 'f16') {
-      checkFinite(file, source, notFiniteHalf(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)));
-      yield bytes;
-    } else {
-      const values = floatsOf(plainType(source), bytes);
-      checkFinite(file, source, notFinite(values));
-      yield values;
-    }
+    checkSlab(file, tensor, bytes);
+    if (type !== imported && lowBitFormat(type)) {
+      yield addon.quantizeLowBit(DTYPES[type].code, floatsOfSlab(addon, tensor, bytes, rows), rows, source.cols, importance);
+    } else if (isBlockType(type)) yield checkedPack(addon, tensor, type, bytes, rows);
+    else if (type === 'f16') yield bytes;
+    else yield floatsOf(plainType(source), bytes);
   }
 }
 
@@ -181,13 +187,26 @@ function checkFinite(file: GgufFile, source: GgufTensor, at: number): void {
   );
 }
 
-function checkedPack(addon: PackAddon, tensor: CpuTensor, bytes: Uint8Array, rows: number): Uint8Array {
-  const form = packedForm(tensor.type);
-  const packed = form && addon.packGgml(form.code, bytes, rows, tensor.source.cols);
-  if (!form || packed?.length !== packedBytes(form.blockBytes, rows, tensor.source.cols)) {
-    throw new LutraError('LUTRA_INTERNAL', `packing ${rows} rows of ${tensor.name} gave ${packed?.length} bytes`);
+function checkSlab(file: GgufFile, { source, imported }: CpuTensor, bytes: Uint8Array): void {
+  if (needsWholeBlocks(imported))
+    checkFinite(file, source, notFiniteHalf(blockHalves(bytes, source.type.bytes, GGML_BLOCKS[imported].halves)));
+  else if (imported === 'f16') checkFinite(file, source, notFiniteHalf(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)));
+  else checkFinite(file, source, notFinite(floatsOf(plainType(source), bytes)));
+}
+
+function checkedPack(addon: PackAddon, tensor: CpuTensor, type: BlockType, bytes: Uint8Array, rows: number): Uint8Array {
+  const packed = addon.packGgml(DTYPES[type].code, bytes, rows, tensor.source.cols);
+  if (packed.length !== packedBytes(type, rows, tensor.source.cols)) {
+    throw new LutraError('LUTRA_INTERNAL', `packing ${rows} rows of ${tensor.name} gave ${packed.length} bytes`);
   }
   return packed;
+}
+
+/** Rows of the source as F32. */
+function floatsOfSlab(addon: PackAddon, tensor: CpuTensor, bytes: Uint8Array, rows: number): Float32Array {
+  const { source, imported } = tensor;
+  if (!isBlockType(imported)) return floatsOf(plainType(source), bytes);
+  return addon.dequantizePacked(DTYPES[imported].code, checkedPack(addon, tensor, imported, bytes, rows), rows, source.cols);
 }
 
 function plainType(source: GgufTensor): 'F32' | 'F16' | 'BF16' {
@@ -196,16 +215,11 @@ function plainType(source: GgufTensor): 'F32' | 'F16' | 'BF16' {
   throw new LutraError('LUTRA_INTERNAL', `${source.name} of type ${name} is not plain`);
 }
 
-/** A whole tensor as F32, row major, in the original row order. */
+/** A whole tensor as F32, row major, in the original row order: the source's values. */
 export async function denseF32(file: GgufFile, tensor: CpuTensor, headDim: number, addon: PackAddon): Promise<Float32Array> {
   const { source } = tensor;
   const out = new Float32Array(source.rows * source.cols);
-  const form = packedForm(tensor.type);
-  for await (const { first, rows, bytes } of slabs(file, tensor, headDim)) {
-    const values = form
-      ? addon.dequantizePacked(form.code, checkedPack(addon, tensor, bytes, rows), rows, source.cols)
-      : floatsOf(plainType(source), bytes);
-    out.set(values, first * source.cols);
-  }
+  for await (const { first, rows, bytes } of slabs(file, tensor, headDim))
+    out.set(floatsOfSlab(addon, tensor, bytes, rows), first * source.cols);
   return out;
 }

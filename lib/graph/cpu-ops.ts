@@ -1,12 +1,11 @@
 /** CPU steps of a plan: the one source of truth for their codes, attributes, shapes and types (docs/architecture.md, "Plan"). */
-import { isBlockType } from './dtype.js';
+import { isWeightType, needsWholeBlocks } from './dtype.js';
 import { type Attrs, arg, arity, check, checkType, defineOp, dim } from './schema.js';
 import { formatType, NO_QUANT, type TensorType } from './tensor.js';
 
 const F32 = ['f32'] as const;
 const FLOATS = ['f32', 'f16'] as const;
 const QUANTS = ['u8', 's8', 'u16'] as const;
-const WEIGHTS = ['f32', 'f16', 'q4_0', 'q4_1', 'q8_0'] as const;
 
 /** An activation [rows, cols]: F32 unless said. */
 function rowsOf(t: TensorType, what: string, allowed: readonly TensorType['dtype'][] = F32): TensorType {
@@ -21,9 +20,9 @@ function vector(t: TensorType, what: string, length: number): void {
 }
 
 function weightMatrix(t: TensorType, what: string): TensorType {
-  checkType(t, what, WEIGHTS, 2);
+  check(isWeightType(t.dtype) && t.dims.length === 2, () => `${what} is ${formatType(t)}; a matrix of a weight type is expected`);
   check(t.rows === 'fixed', () => `${what} ${formatType(t)} is not a weight`);
-  check(!isBlockType(t.dtype) || dim(t, 1) % 32 === 0, () => `${what} is ${formatType(t)}; columns must be a multiple of 32`);
+  check(!needsWholeBlocks(t.dtype) || dim(t, 1) % 32 === 0, () => `${what} is ${formatType(t)}; columns must be a multiple of 32`);
   return t;
 }
 

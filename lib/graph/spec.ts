@@ -2,6 +2,7 @@
  * What `lutra.json` says of a model: the contract between the converter that writes it and the models that build plans from it.
  * docs/model-format.md describes the file.
  */
+import type { WeightType } from './dtype.js';
 
 /** Arithmetic of one linear on the NPU. @see docs/model-format.md */
 export type Precision = 'w8a8' | 'w8a8s' | 'w8a16' | 'w8f16';
@@ -53,7 +54,7 @@ export interface ArchSpec {
   qkvBias: boolean;
 }
 
-export type CpuType = 'f32' | 'f16' | 'q4_0' | 'q4_1' | 'q8_0';
+export type CpuType = WeightType;
 
 /** A tensor of cpu.safetensors: logical type and shape ([rows, cols], or [n]); the file stores bytes. */
 export interface TensorSpec {

@@ -1,5 +1,5 @@
 /** Whether `lutra.json` is what it should be and consistent: shapes of tensors, precisions, ranges, layouts and shadow flags of the NPU linears. */
-import { DTYPES, isBlockType, isWeightType, quantLimits } from '../graph/dtype.js';
+import { DTYPES, isWeightType, needsWholeBlocks, quantLimits } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import {
   type ArchSpec,
@@ -161,7 +161,7 @@ function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shap
     throw badSpec(`tensor ${name} is ${found}; [${shape.join(', ')}] is expected`);
   if (!isType(type) || !isWeightType(type) || (f32 && type !== 'f32'))
     throw badSpec(`tensor ${name} is ${found}; ${f32 ? 'f32' : 'a weight type'} is expected`);
-  if (isBlockType(type) && (shape[1] ?? 0) % 32 !== 0) throw badSpec(`tensor ${name} is ${found}; columns must be a multiple of 32`);
+  if (needsWholeBlocks(type) && (shape[1] ?? 0) % 32 !== 0) throw badSpec(`tensor ${name} is ${found}; columns must be a multiple of 32`);
 }
 
 /**

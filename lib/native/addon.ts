@@ -146,6 +146,7 @@ export interface NativeAddon {
   checkPlan(plan: Uint8Array): void;
   /** Packs rows of ggml blocks into the canonical layout ({@link docs/architecture.md}). type: dtype code of the plan. */
   packGgml(type: number, blocks: Uint8Array, rows: number, cols: number): Uint8Array;
+  quantizeLowBit(type: number, weights: Float32Array, rows: number, cols: number, importance: Float32Array | null): Uint8Array;
   /** Expands a packed or ggml weight to F32, row major. */
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
   /** S8 per output channel: w [rows × cols] F32 → codes ([rows, cols], or [cols, rows] when `transpose`) and scales max|w| / 127. */

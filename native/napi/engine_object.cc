@@ -167,12 +167,13 @@ class EngineObject {
     h.require_idle();
     Napi::Array sites = Napi::Array::New(info.Env());
     for (const auto& [site, o] : h.engine()->observations()) {
-      auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size());
+      auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size() + o.columns.size());
       values[0] = o.count;
       values[1] = o.min;
       values[2] = o.max;
       values[3] = o.sum_squares;
       for (size_t b = 0; b < o.bins.size(); ++b) values[4 + b] = static_cast<double>(o.bins[b]);
+      std::copy(o.columns.begin(), o.columns.end(), values.Data() + 4 + o.bins.size());
       sites.Set(site, values);
     }
     return sites;

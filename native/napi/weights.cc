@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "kernels/linear/linear.h"
+#include "kernels/lowbit/lowbit.h"
 #include "napi/arguments.h"
 
 namespace lutra::addon {
@@ -12,6 +14,7 @@ namespace {
 using kernels::WeightType;
 
 WeightType weight_type(uint32_t code) {
+  if (kernels::low_bit_format(static_cast<WeightType>(code))) return static_cast<WeightType>(code);
   switch (static_cast<WeightType>(code)) {
     case WeightType::kF32: case WeightType::kF16: case WeightType::kQ4_0: case WeightType::kQ4_1: case WeightType::kQ8_0: return static_cast<WeightType>(code);
   }
@@ -49,6 +52,34 @@ Napi::Value pack_ggml(const Napi::CallbackInfo& info) {
     }
     auto out = Napi::Uint8Array::New(info.Env(), size);
     kernels::pack_ggml(type, blocks.data(), rows, cols, {reinterpret_cast<std::byte*>(out.Data()), size});
+    return out;
+  });
+}
+
+Napi::Value quantize_low_bit(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Arguments a(info);
+    const WeightType type = weight_type(a.u32(0, "type"));
+    const auto format = kernels::low_bit_format(type);
+    if (!format) throw Error(ErrorCode::kInvalidArgument, "weight type " + std::to_string(a.u32(0, "type")) + " is no low-bit type", "give one of the codes 32 to 79");
+    const auto w = a.array<const float>(1, "weights", napi_float32_array);
+    const uint32_t rows = a.u32(2, "rows"), cols = a.u32(3, "cols");
+    const bool weighted = !info[4].IsNull() && !info[4].IsUndefined();
+    const auto importance = weighted ? a.array<const float>(4, "importance", napi_float32_array) : std::span<const float>{};
+    const size_t size = checked_packed_size(type, rows, cols);
+    if (w.size() != size_t{rows} * cols) throw Error(ErrorCode::kInvalidArgument, "weights has " + std::to_string(w.size()) + " elements, expected " + std::to_string(size_t{rows} * cols));
+    if (weighted && importance.size() != cols) throw Error(ErrorCode::kInvalidArgument, "importance has " + std::to_string(importance.size()) + " elements, expected " + std::to_string(cols));
+    if (!std::all_of(w.begin(), w.end(), [](float v) { return std::isfinite(v); })) throw Error(ErrorCode::kBadFile, "a weight is not finite", "export the model again");
+    if (!std::all_of(importance.begin(), importance.end(), [](float v) { return v > 0 && std::isfinite(v); })) {
+      throw Error(ErrorCode::kInvalidArgument, "an importance is not a positive number", "give mean squares of the inputs");
+    }
+    const uint32_t group = format->group == 0 ? cols : format->group;
+    const size_t numbers = size_t{rows} * ((cols + group - 1) / group);
+    std::vector<uint8_t> codes(w.size());
+    std::vector<float> scales(numbers), offsets(numbers);
+    kernels::quantize_low_bit(*format, w.data(), weighted ? importance.data() : nullptr, rows, cols, {codes.data(), scales.data(), offsets.data()});
+    auto out = Napi::Uint8Array::New(info.Env(), size);
+    kernels::pack_low_bit({*format, rows, cols, codes.data(), scales.data(), offsets.data()}, {reinterpret_cast<std::byte*>(out.Data()), size});
     return out;
   });
 }

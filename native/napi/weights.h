@@ -7,6 +7,7 @@ namespace lutra::addon {
 
 Napi::Value pack_ggml(const Napi::CallbackInfo& info);
 Napi::Value dequantize_packed(const Napi::CallbackInfo& info);
+Napi::Value quantize_low_bit(const Napi::CallbackInfo& info);
 Napi::Value quantize_s8(const Napi::CallbackInfo& info);
 
 }  // namespace lutra::addon

@@ -40,6 +40,7 @@ class Binder {
   ThreadPool& pool() { return pool_; }
   SegmentRunner& segments() const;
   const kernels::OpKernels& ops() const { return kernels::op_kernel(options_.isa); }
+  Isa isa() const { return options_.isa; }
   const kernels::LinearKernel& linear() const { return kernels::linear_kernel(options_.isa); }
   const kernels::ShadowKernel& shadow() const { return kernels::shadow_kernel(options_.isa); }
 

@@ -41,11 +41,12 @@ struct Run {
 };
 
 /// Statistics of one `observe` site: count, minimum, maximum, sum of squares, then a histogram of magnitudes: bin = clamp((bits(|x|) >> 16) − (97 << 7), 0, 7679),
-/// i.e. 128 bins an octave from 2^-30 up; zeros are in bin 0.
+/// i.e. 128 bins an octave from 2^-30 up; zeros are in bin 0; then the sum of squares of every column.
 struct Observation {
   static constexpr uint32_t kBins = 7680;
   double count = 0, min = 0, max = 0, sum_squares = 0;
   std::vector<uint64_t> bins = std::vector<uint64_t>(kBins);
+  std::vector<double> columns;
 };
 
 struct ExecutorOptions {

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace lutra::plan {
 
@@ -22,6 +23,7 @@ inline constexpr uint32_t kNodeWords = 8;
 inline constexpr uint32_t kStepWords = 6;
 inline constexpr uint32_t kProgramWords = 4;
 
+/// Weights also have the codes of low-bit formats, 32 to 79 (kernels/lowbit/format.h), which are known by number only.
 enum class DType : uint32_t { kF32 = 1, kF16 = 2, kU8 = 3, kS8 = 4, kU16 = 5, kS32 = 6, kU32 = 7, kQ4_0 = 16, kQ4_1 = 17, kQ8_0 = 18 };
 enum class TensorKind : uint32_t { kActivation = 0, kInternal = 1, kWeight = 2 };
 enum class RowsKind : uint32_t { kFixed = 0, kChunk = 1, kLogits = 2 };
@@ -48,6 +50,6 @@ constexpr size_t element_size(DType type) noexcept {
   return 0;
 }
 
-const char* dtype_name(DType type) noexcept;
+std::string dtype_name(DType type);
 
 }  // namespace lutra::plan

@@ -8,6 +8,7 @@
 
 #include "base/crc32.h"
 #include "base/error.h"
+#include "kernels/lowbit/lowbit.h"
 #include "store/json_scanner.h"
 
 namespace lutra::plan {
@@ -151,8 +152,10 @@ Config read_config(const Reader& r) {
   return c;
 }
 
+bool is_low_bit(DType type) { return kernels::low_bit_format(static_cast<kernels::WeightType>(type)).has_value(); }
+
 bool known_dtype(uint32_t v) {
-  return (v >= 1 && v <= 7) || (v >= 16 && v <= 18);
+  return (v >= 1 && v <= 7) || (v >= 16 && v <= 18) || is_low_bit(static_cast<DType>(v));
 }
 
 Tensor read_tensor(const Reader& r, uint32_t i, const Config& config) {
@@ -173,7 +176,7 @@ Tensor read_tensor(const Reader& r, uint32_t i, const Config& config) {
     if (t.weight.empty()) bad(where + ": a weight without a name");
   }
   const bool packed = element_size(t.dtype) == 0;
-  if (packed && (t.kind != TensorKind::kWeight || t.rank != 2 || t.cols % 32 != 0)) bad(where + " " + store::quote(t.name) + ": a packed tensor must be a matrix of weights");
+  if (packed && (t.kind != TensorKind::kWeight || t.rank != 2 || (t.cols % 32 != 0 && !is_low_bit(t.dtype)))) bad(where + " " + store::quote(t.name) + ": a packed tensor must be a matrix of weights");
   if (t.rows_kind != RowsKind::kFixed && (t.kind != TensorKind::kActivation || t.rows != config.chunk)) bad(where + " " + store::quote(t.name) + ": rows are not the chunk");
   if (t.quant == QuantKind::kScaleOffset && !(t.scale > 0 && std::isfinite(t.scale))) bad(where + " " + store::quote(t.name) + ": scale " + std::to_string(t.scale));
   if (t.quant == QuantKind::kAxis && (t.axis < 0 || static_cast<uint32_t>(t.axis) >= t.rank)) bad(where + " " + store::quote(t.name) + ": axis " + std::to_string(t.axis));
@@ -298,7 +301,8 @@ uint32_t checksum(std::span<const std::byte> bytes) noexcept {
   return crc32(bytes.subspan(at + zero.size()), crc32(zero, crc32(bytes.first(at))));
 }
 
-const char* dtype_name(DType type) noexcept {
+std::string dtype_name(DType type) {
+  if (const auto format = kernels::low_bit_format(static_cast<kernels::WeightType>(type))) return kernels::low_bit_name(*format);
   switch (type) {
     case DType::kF32: return "f32";
     case DType::kF16: return "f16";

@@ -133,7 +133,9 @@ class SelectRows final : public StepRunner {
 
 class Observe final : public StepRunner {
  public:
-  Observe(Binder& b, const Step& s) : tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), observation_(b.observation(static_cast<uint32_t>(s.attrs[0]))) {}
+  Observe(Binder& b, const Step& s) : tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), observation_(b.observation(static_cast<uint32_t>(s.attrs[0]))) {
+    observation_.columns.resize(tensor_.cols);
+  }
 
   void run(const Run& run) override {
     constexpr int32_t kFirst = 97 << 7;  // exponent of 2^-30
@@ -144,7 +146,9 @@ class Observe final : public StepRunner {
       const float v = x_[i];
       lo = std::min(lo, v);
       hi = std::max(hi, v);
-      o.sum_squares += static_cast<double>(v) * v;
+      const double square = static_cast<double>(v) * v;
+      o.sum_squares += square;
+      o.columns[i % tensor_.cols] += square;
       const int32_t bin = static_cast<int32_t>((std::bit_cast<uint32_t>(v) & 0x7fffffffu) >> 16) - kFirst;
       ++o.bins[static_cast<size_t>(std::clamp(bin, 0, static_cast<int32_t>(Observation::kBins) - 1))];
     }

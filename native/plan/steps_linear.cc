@@ -1,6 +1,9 @@
 // Embedding and linear steps.
 #include <cstring>
+#include <optional>
+#include <utility>
 
+#include "kernels/lowbit/lowbit.h"
 #include "plan/steps.h"
 
 namespace lutra::plan {
@@ -34,19 +37,20 @@ class Embed final : public StepRunner {
   const AlignedBuffer& scratch_;
 };
 
-/// y_i = x · W_iᵀ for weights that share x: quantised once, tiles of all weights cut into one list of tasks.
+/// y_i = x · W_iᵀ for weights that share x: prepared once for each arithmetic that they need, tiles of all weights cut into one list of tasks.
 class Linear final : public StepRunner {
  public:
   Linear(Binder& b, const Step& s)
-      : pool_(b.pool()), kernel_(b.linear()), x_tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), scratch_(b.scratch_buffer()) {
+      : pool_(b.pool()), kernel_(b.linear()), isa_(b.isa()), x_tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), scratch_(b.scratch_buffer()) {
+    const bool packed = s.attrs[0] == 0 && element_size(b.tensor(s.inputs[1]).dtype) == 0;
     uint32_t tiles = 0;
     for (size_t i = 0; i < s.outputs.size(); ++i) {
-      parts_.push_back({b.packed(s.inputs[i + 1]), b.data<float>(s.outputs[i])});
-      tiles += kernels::tile_count(parts_.back().weight.rows);
+      const kernels::PackedWeight weight = b.packed(s.inputs[i + 1]);
+      const auto format = packed ? kernels::low_bit_format(weight.type) : std::nullopt;
+      parts_.push_back({weight, b.data<float>(s.outputs[i]), format, !packed ? Form::kFloat : Form::kCodes});
+      tiles += kernels::tile_count(weight.rows);
     }
-    const DType type = b.tensor(s.inputs[1]).dtype;
-    quantized_ = s.attrs[0] == 0 && element_size(type) == 0;
-    if (quantized_) b.need_scratch(kernels::quantized_rows_size(b.plan().config.chunk, x_tensor_.cols));
+    if (packed) reserve(b);
     // Four tasks a thread: contiguous streams, and a descheduled thread delays a step by a quarter of its share.
     const uint32_t wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 4;
     const uint32_t grain = std::max(1u, (tiles + wanted - 1) / wanted);
@@ -59,30 +63,76 @@ class Linear final : public StepRunner {
   void run(const Run& run) override {
     const uint32_t n = valid_rows(x_tensor_, run);
     if (n == 0) return;
-    std::byte* xq = const_cast<std::byte*>(scratch_.data());
-    if (quantized_) kernel_.quantize_rows(x_, x_tensor_.cols, n, x_tensor_.cols, xq);
+    prepare(n);
+    const std::byte* prepared[] = {at(Form::kCodes), at(Form::kTables), at(Form::kSpikeCodes)};
     pool_.run(static_cast<uint32_t>(tasks_.size()), [&](uint32_t i) {
       const Task& task = tasks_[i];
       const Part& part = parts_[task.part];
-      if (quantized_) {
-        kernel_.run_quantized(part.weight, xq, n, task.begin, task.end, part.y, part.weight.rows);
-      } else {
+      if (part.form == Form::kFloat) {
         kernel_.run_float(part.weight, x_, x_tensor_.cols, n, task.begin, task.end, part.y, part.weight.rows);
+      } else if (part.form == Form::kCodes) {
+        kernel_.run_quantized(part.weight, prepared[0], n, task.begin, task.end, part.y, part.weight.rows);
+      } else {
+        kernels::low_bit_kernel(*part.format, isa_, n).run(part.weight, prepared[static_cast<size_t>(part.form)], n, task.begin, task.end, part.y, part.weight.rows);
       }
     });
   }
 
  private:
-  struct Part { kernels::PackedWeight weight; float* y; };
+  /// What x is prepared as; the order of the scratch memory.
+  enum class Form : uint8_t { kCodes, kTables, kSpikeCodes, kFloat };
+  struct Part {
+    kernels::PackedWeight weight;
+    float* y;
+    std::optional<kernels::LowBitFormat> format;
+    Form form;  // of a low-bit weight: of the kernel that the number of rows picks
+  };
   struct Task { uint32_t part, begin, end; };
+
+  static Form form_of(const kernels::LowBitKernel& kernel) { return kernel.family == kernels::Family::kLut ? Form::kTables : Form::kSpikeCodes; }
+
+  /// Room for every form that some number of rows may need.
+  void reserve(Binder& b) {
+    const uint32_t most = b.plan().config.chunk, cols = x_tensor_.cols;
+    size_t bytes[3] = {};
+    for (const Part& part : parts_) {
+      if (!part.format) {
+        bytes[0] = kernels::quantized_rows_size(most, cols);
+        continue;
+      }
+      for (uint32_t n = 1; n <= most; ++n) {
+        const kernels::LowBitKernel& kernel = kernels::low_bit_kernel(*part.format, isa_, n);
+        size_t& room = bytes[static_cast<size_t>(form_of(kernel))];
+        room = std::max(room, kernel.prepared_size(n, cols));
+      }
+    }
+    for (size_t i = 0; i < 3; ++i) offsets_[i + 1] = offsets_[i] + (bytes[i] + 63) / 64 * 64;
+    b.need_scratch(offsets_[3]);
+  }
+
+  std::byte* at(Form form) const { return const_cast<std::byte*>(scratch_.data()) + offsets_[static_cast<size_t>(form)]; }
+
+  void prepare(uint32_t n) {
+    bool done[3] = {};
+    for (Part& part : parts_) {
+      if (part.form == Form::kFloat) continue;
+      const kernels::LowBitKernel* kernel = part.format ? &kernels::low_bit_kernel(*part.format, isa_, n) : nullptr;
+      if (kernel != nullptr) part.form = form_of(*kernel);
+      if (std::exchange(done[static_cast<size_t>(part.form)], true)) continue;
+      if (kernel == nullptr) kernel_.quantize_rows(x_, x_tensor_.cols, n, x_tensor_.cols, at(part.form));
+      else kernel->prepare(x_, x_tensor_.cols, n, x_tensor_.cols, at(part.form));
+    }
+  }
+
   ThreadPool& pool_;
   const kernels::LinearKernel& kernel_;
+  Isa isa_;
   const Tensor& x_tensor_;
   const float* x_;
   const AlignedBuffer& scratch_;
   std::vector<Part> parts_;
   std::vector<Task> tasks_;
-  bool quantized_ = false;
+  size_t offsets_[4] = {};
 };
 
 }  // namespace

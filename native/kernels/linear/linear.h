@@ -14,7 +14,8 @@
 
 namespace lutra::kernels {
 
-enum class WeightType : uint32_t { kF32 = 1, kF16 = 2, kQ4_0 = 16, kQ4_1 = 17, kQ8_0 = 18 };  // the plan's dtype codes
+/// The plan's dtype codes; 32 to 79 are low-bit formats (kernels/lowbit/format.h), which have kernels of their own but for float arithmetic.
+enum class WeightType : uint32_t { kF32 = 1, kF16 = 2, kQ4_0 = 16, kQ4_1 = 17, kQ8_0 = 18 };
 
 inline constexpr uint32_t kTileRows = 16;   // output rows of a tile; a task is a range of tiles
 inline constexpr uint32_t kBlockCols = 32;  // columns that share a scale

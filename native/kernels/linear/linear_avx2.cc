@@ -252,9 +252,9 @@ LUTRA_TARGET_AVX2 void expand_plain8(const PackedWeight& weight, size_t first, f
   }
 }
 
-/// Columns [k0, k0 + depth) of a row-major tile; edges go element by element.
+/// Columns [k0, k0 + depth) of a row-major tile; edges and low-bit weights go element by element.
 void expand_plain(const PackedWeight& weight, uint32_t tile, uint32_t k0, uint32_t depth, float* panel) noexcept {
-  const uint32_t whole = tile_rows(weight, tile) == kTileRows ? depth / 8 * 8 : 0;
+  const uint32_t whole = tile_rows(weight, tile) == kTileRows && !is_low_bit(weight.type) ? depth / 8 * 8 : 0;
   for (uint32_t k = 0; k < whole; k += 8) {
     const size_t first = static_cast<size_t>(tile) * kTileRows * weight.cols + k0 + k;
     expand_plain8(weight, first, panel + k * kTileRows);

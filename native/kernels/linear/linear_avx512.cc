@@ -241,6 +241,7 @@ LUTRA_TARGET_AVX512 void expand_plain16(const PackedWeight& weight, uint32_t til
 /// Columns [k0, k0 + depth) of a tile as F32. Row-major weights fill whole runs of 16 columns, which the panel has room for.
 void expand(const PackedWeight& weight, uint32_t tile, uint32_t k0, uint32_t depth, float* panel, size_t stride) noexcept {
   const size_t bytes = block_bytes(weight.type);
+  if (is_low_bit(weight.type)) return expand_plain_scalar(weight, tile, k0, depth, panel, stride);
   if (bytes == 0) {
     for (uint32_t k = 0; k < depth; k += 16) expand_plain16(weight, tile, k0 + k, depth - k < 16 ? depth - k : 16, panel + k * stride, stride);
     return;

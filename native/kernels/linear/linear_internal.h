@@ -83,12 +83,19 @@ inline float plain_element(const PackedWeight& weight, size_t index) noexcept {
   return weight.type == WeightType::kF32 ? load_as<float>(weight.data + 4 * index) : f16_to_f32(load_as<uint16_t>(weight.data + 2 * index));
 }
 
-/// Columns [k0, k0 + count) of a tile of a row-major weight, transposed: panel[k · stride + row]; rows that do not exist become 0.
+/// Element of a low-bit weight; of no other.
+float low_bit_element(const PackedWeight& weight, uint32_t row, uint32_t col) noexcept;
+bool is_low_bit(WeightType type) noexcept;
+
+/// Columns [k0, k0 + count) of a tile of a row-major or low-bit weight, transposed: panel[k · stride + row]; rows that do not exist become 0.
 inline void expand_plain_scalar(const PackedWeight& weight, uint32_t tile, uint32_t k0, uint32_t count, float* panel, size_t stride) noexcept {
   const uint32_t rows = tile_rows(weight, tile);
   for (uint32_t r = 0; r < kTileRows; ++r) {
-    const size_t first = (static_cast<size_t>(tile) * kTileRows + r) * weight.cols + k0;
-    for (uint32_t k = 0; k < count; ++k) panel[k * stride + r] = r < rows ? plain_element(weight, first + k) : 0.0f;
+    const uint32_t row = tile * kTileRows + r;
+    const size_t first = static_cast<size_t>(row) * weight.cols + k0;
+    for (uint32_t k = 0; k < count; ++k) {
+      panel[k * stride + r] = r >= rows ? 0.0f : is_low_bit(weight.type) ? low_bit_element(weight, row, k0 + k) : plain_element(weight, first + k);
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/linear/linear_internal.h"
+#include "kernels/lowbit/lowbit.h"
 
 namespace lutra::kernels {
 namespace {
@@ -41,6 +42,7 @@ size_t packed_size(WeightType type, uint32_t rows, uint32_t cols) noexcept {
   const size_t elements = static_cast<size_t>(rows) * cols;
   if (type == WeightType::kF32) return elements * 4;
   if (type == WeightType::kF16) return elements * 2;
+  if (const auto format = low_bit_format(type)) return low_bit_packed_size(*format, rows, cols);
   if (cols % kBlockCols != 0) return 0;
   return static_cast<size_t>(tile_count(rows)) * (cols / kBlockCols) * block_bytes(type);
 }
@@ -69,6 +71,7 @@ void pack_ggml(WeightType type, const std::byte* ggml, uint32_t rows, uint32_t c
 }
 
 void dequantize_row(const PackedWeight& weight, uint32_t row, float* out) noexcept {
+  if (low_bit_format(weight.type)) return dequantize_low_bit_row(weight, row, out);
   const size_t bytes = block_bytes(weight.type);
   if (bytes == 0) {
     const size_t first = static_cast<size_t>(row) * weight.cols;

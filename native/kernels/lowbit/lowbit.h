@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/cpu.h"
 #include "kernels/lowbit/format.h"
@@ -25,11 +26,25 @@ struct UnpackedWeight {
   const float* offsets = nullptr;
 };
 
+/// "w3g32", "w2g64m" (minimum), "w4g128z" (zero point), "w2row".
+std::string low_bit_name(const LowBitFormat& format);
+
 /// Bytes of the packed form.
 size_t low_bit_packed_size(const LowBitFormat& format, uint32_t rows, uint32_t cols) noexcept;
 
 /// Packs into the canonical layout; out.size() == low_bit_packed_size(…). Scales and offsets are rounded to F16 unless the format has one per row.
 void pack_low_bit(const UnpackedWeight& weight, std::span<std::byte> out) noexcept;
+
+/// What quantize_low_bit fills: [rows, cols], [rows, groups of a row], the same (untouched with Offset::kNone).
+struct LowBitCodes {
+  uint8_t* codes;
+  float* scales;
+  float* offsets;
+};
+
+/// Codes of `w` [rows, cols] with the scales (and offsets) that make Σ importance · (w − value)² small: several ranges, each improved by least squares. `importance` [cols] is
+/// positive, best E[x²] of the inputs; NULL counts all columns alike. `w` is finite.
+void quantize_low_bit(const LowBitFormat& format, const float* w, const float* importance, uint32_t rows, uint32_t cols, LowBitCodes out) noexcept;
 
 /// Row `row` as F32; `out` has cols elements. Of the canonical layout.
 void dequantize_low_bit_row(const PackedWeight& weight, uint32_t row, float* out) noexcept;

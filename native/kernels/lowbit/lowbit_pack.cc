@@ -34,6 +34,12 @@ void put_number(const LowBitFormat& format, std::byte* numbers, uint32_t row, fl
 
 }  // namespace
 
+std::string low_bit_name(const LowBitFormat& format) {
+  static constexpr const char* kOffsets[] = {"", "m", "z"};
+  const std::string group = format.group == 0 ? "row" : "g" + std::to_string(format.group);
+  return "w" + std::to_string(format.bits) + group + kOffsets[static_cast<size_t>(format.offset)];
+}
+
 size_t low_bit_packed_size(const LowBitFormat& format, uint32_t rows, uint32_t cols) noexcept { return tile_count(rows) * tile_bytes(format, cols); }
 
 void pack_low_bit(const UnpackedWeight& weight, std::span<std::byte> out) noexcept {
@@ -75,6 +81,10 @@ float low_bit_value(const PackedWeight& weight, const LowBitFormat& format, uint
   const float offset = group_number(format, numbers + kTileRows * number_bytes(format), lane);
   return format.offset == Offset::kMinimum ? std::fma(static_cast<float>(code), d, offset) : (static_cast<float>(code) - offset) * d;
 }
+
+float low_bit_element(const PackedWeight& weight, uint32_t row, uint32_t col) noexcept { return low_bit_value(weight, *low_bit_format(weight.type), row, col); }
+
+bool is_low_bit(WeightType type) noexcept { return low_bit_format(type).has_value(); }
 
 void dequantize_low_bit_row(const PackedWeight& weight, uint32_t row, float* out) noexcept {
   const LowBitFormat format = *low_bit_format(weight.type);

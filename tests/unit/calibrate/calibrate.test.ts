@@ -169,7 +169,7 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
 function lastLinears(options: CalibrationOptions): ModelSpec['linears'] {
   const range: QuantRange = { dtype: 's8', scale: 1, offset: 0 };
   const names = (['q', 'k', 'v', 'o', 'down'] as const).filter(
-    (name) => options.precision[name === 'o' || name === 'down' ? name : 'qkv'] === 'w8a8s',
+    (name) => options.precision?.[name === 'o' || name === 'down' ? name : 'qkv'] === 'w8a8s',
   );
   return Object.fromEntries(
     Array.from({ length: options.spec.arch.layers }, (_, layer) =>
@@ -185,7 +185,7 @@ describe('calibrate', () => {
   it('runs two passes, each window with an empty cache, and measures shadowed outputs on the clipped input', async () => {
     const { events, options } = fake();
     const progress: string[] = [];
-    const linears = await calibrate({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) });
+    const { linears } = await calibrate({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) });
     const windows = [
       'truncate 0',
       'prefill 0+16 none cpu',
@@ -215,24 +215,46 @@ describe('calibrate', () => {
 
   it('needs one pass without shadows, and none without ranges', async () => {
     const one = fake({ precision: { qkv: 'w8a16', o: 'w8a8', gateup: 'w8a8', down: 'w8f16' } });
-    const linears = await calibrate(one.options);
+    const { linears } = await calibrate(one.options);
     expect(one.events.filter((event) => event.startsWith('open'))).toEqual(['open inputs /model/cpu.safetensors none']);
     checkSpec({ ...one.options.spec, linears });
     expect(linears['layers.0.gate']?.output?.scale).toBeCloseTo(54 / 255, 2);
     expect(linears['layers.0.down']).toMatchObject({ precision: 'w8f16', input: null, output: null, layout: 'fc' });
     const none = fake({ precision: { qkv: 'w8f16', o: 'w8f16', gateup: 'w8f16', down: 'w8f16' }, tokens: [] });
-    checkSpec({ ...none.options.spec, linears: await calibrate(none.options) });
+    checkSpec({ ...none.options.spec, linears: (await calibrate(none.options)).linears });
     expect(none.events).toEqual([]);
   });
 
   it('takes minimum and maximum of everything with method max', async () => {
     const { options } = fake({ method: 'max', precision: { qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' } });
-    const linears = await calibrate(options);
+    const { linears } = await calibrate(options);
     for (const linear of Object.values(linears)) {
       expect(linear.input?.scale).toBeCloseTo(108 / 255, 3);
       expect(linear.output?.scale).toBeCloseTo(54 / 255, 3);
       expect(linear).toMatchObject({ precision: 'w8a8', shadow: { input: false, output: false }, layout: 'fc', input: { dtype: 'u8' } });
     }
+  });
+
+  it('gives the second moments of the inputs, with ranges and without', async () => {
+    const columns = [1, 4, 0, 16];
+    const observing = (overrides: Partial<CalibrationOptions>) =>
+      fake({ moments: true, ...overrides }, (_, engine) => {
+        const { observations } = engine;
+        engine.observations = () =>
+          observations().map((site) => Float64Array.from([...site, ...columns.map((square) => square * ((site[0] ?? 0) / 4))]));
+      });
+    const both = observing({});
+    const { linears, moments } = await calibrate(both.options);
+    checkSpec({ ...both.options.spec, linears });
+    const alone = observing({ precision: null });
+    const without = await calibrate(alone.options);
+    expect(without.linears).toEqual({});
+    expect(without.moments).toEqual(moments);
+    expect(alone.events.filter((event) => event.startsWith('open'))).toEqual(['open inputs /model/cpu.safetensors none']);
+    const [first, second, third, fourth] = moments.get('layers.1.down') ?? [];
+    expect([first, second, fourth]).toEqual([1, 4, 16]);
+    expect(third).toBeGreaterThan(0); // a column that was never used still has to have some weight
+    expect(third).toBeLessThan(1);
   });
 
   it('uses what the text has, and says when that is too little', async () => {
@@ -244,7 +266,7 @@ describe('calibrate', () => {
     for (const wrong of [{ tokens: [1, 2, 3] }, { windows: 0 }, { windows: 1.5 }, { windowTokens: 100_000 }]) {
       await expect(calibrate({ ...options, ...wrong })).rejects.toMatchObject({ code: 'LUTRA_INVALID_ARGUMENT' });
     }
-    await expect(calibrate({ ...options, precision: { ...options.precision, gateup: 'w8a8s' } })).rejects.toMatchObject({
+    await expect(calibrate({ ...options, precision: { qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8s', down: 'w8a8' } })).rejects.toMatchObject({
       code: 'LUTRA_INVALID_ARGUMENT',
     });
   });

@@ -7,6 +7,7 @@ import { SITE_VALUES } from '../../../lib/calibrate/statistics.js';
 import { type ConvertOptions, convertGguf } from '../../../lib/convert/index.js';
 import { parsePrecision } from '../../../lib/convert/precision.js';
 import { interleavedRow } from '../../../lib/convert/rows.js';
+import { DTYPES } from '../../../lib/graph/dtype.js';
 import type { ModelSpec } from '../../../lib/graph/spec.js';
 import { buildPlan, checkSpec } from '../../../lib/models/index.js';
 import { dequantizePacked, packGgml, quantizeS8 } from '../../reference/ggml.js';
@@ -32,7 +33,15 @@ function fakeEngine(): CalibrationEngine {
   };
 }
 
-const addon: ConvertOptions['addon'] = { packGgml, dequantizePacked, quantizeS8, openEngine: async () => fakeEngine() };
+const addon: ConvertOptions['addon'] = {
+  packGgml,
+  dequantizePacked,
+  quantizeS8,
+  quantizeLowBit: () => {
+    throw new Error('tests/unit/convert/low-bit.test.ts does that with the real addon');
+  },
+  openEngine: async () => fakeEngine(),
+};
 
 function write(options: TinyGgufOptions = {}) {
   const tiny = tinyGguf(options);
@@ -109,7 +118,7 @@ describe('convertGguf', () => {
       const { type, shape } = spec.tensors[name] ?? { type: 'f32', shape: [] };
       seen.add(type);
       if (!found) throw new Error(`no ${name}`);
-      const code = { f32: 1, f16: 2, q4_0: 16, q4_1: 17, q8_0: 18 }[type];
+      const { code } = DTYPES[type];
       if (code >= 16) return dequantizePacked(code, found.data, shape[0] ?? 0, shape[1] ?? 0);
       if (type === 'f32') return floats(found.data);
       return Float32Array.from(new Uint16Array(Uint8Array.from(found.data).buffer), (half) => {

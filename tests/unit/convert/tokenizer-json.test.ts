@@ -71,7 +71,7 @@ describe('buildTokenizer', () => {
     expect(tokenizer.hasChatTemplate).toBe(true);
     expect(tokenizer.applyChatTemplate([{ role: 'user', content: 'hi' }])).toBe('<|im_start|>user\nhi<|im_end|>\n');
     const refusing = await build({ 'tokenizer.chat_template': "{{ raise_exception('roles must alternate') }}" });
-    expect(() => refusing.tokenizer.applyChatTemplate([])).toThrow(
+    expect(() => refusing.tokenizer.applyChatTemplate([{ role: 'user', content: 'hi' }])).toThrow(
       expect.objectContaining({ code: 'LUTRA_INVALID_ARGUMENT', message: expect.stringContaining('alternate') }),
     );
   });

