@@ -236,6 +236,7 @@ void add_refused_cases(std::vector<Case>& cases) {
       c.expected = Expected::kRefused;
       c.only_host = true;
       c.host_takes = row.host_takes;
+      c.span = 0.6;  // fixed encodings
       cases.push_back(std::move(c));
     }
   }

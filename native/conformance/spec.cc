@@ -231,7 +231,12 @@ std::vector<const Tensor*> GraphSpec::with_role(Role role) const {
 }
 
 std::string form_of(const GraphSpec& spec, const Node& node) {
-  const auto describe = [&](size_t t) { return short_name(spec.tensor(t).dtype) + ":" + std::to_string(spec.tensor(t).dims.size()); };
+  const auto describe = [&](size_t t) {
+    const Tensor& tensor = spec.tensor(t);
+    // Plans have no narrow weights.
+    const std::string bits = tensor.encoding.bits == 0 ? "" : "/" + std::to_string(tensor.encoding.bits);
+    return short_name(tensor.dtype) + bits + ":" + std::to_string(tensor.dims.size());
+  };
   std::string text = node.op + "(";
   for (size_t i = 0; i < node.inputs.size(); ++i) text += (i == 0 ? "" : ", ") + describe(node.inputs[i]);
   const bool linear = node.op == "FullyConnected" || node.op == "Conv2d";
