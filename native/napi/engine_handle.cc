@@ -34,14 +34,7 @@ std::shared_ptr<EngineHandle> EngineHandle::create(Napi::Env env, std::optional<
   return handle;
 }
 
-EngineHandle::~EngineHandle() {
-  unhook();
-  close();
-}
-
-void EngineHandle::unhook() {
-  if (const auto remove = std::exchange(unhook_, nullptr)) remove();
-}
+EngineHandle::~EngineHandle() { close(); }
 
 const std::shared_ptr<session::Engine>& EngineHandle::engine() const {
   if (!hang_.empty()) throw hung_error(hang_);
@@ -119,7 +112,6 @@ std::function<void()> EngineHandle::give_up_engine() {
 }
 
 Napi::Promise EngineHandle::dispose(Napi::Env env) {
-  unhook();
   if (closed_) {
     auto done = Napi::Promise::Deferred::New(env);
     done.Resolve(env.Undefined());
@@ -168,6 +160,8 @@ void EngineHandle::close() {
   worker_.end(watch_ == nullptr ? std::nullopt : std::optional(kPatience));
   if (watch_ != nullptr) watch_->stop();
   environment_.abandon();
+  // Not earlier: an environment that ends during a disposal has to wait for it.
+  if (const auto remove = std::exchange(unhook_, nullptr)) remove();
 }
 
 }  // namespace lutra::addon

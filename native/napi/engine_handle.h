@@ -89,7 +89,6 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   void hung(Napi::Env env, const std::string& what);
   void abandon();
   void close();
-  void unhook();
   /// Work that frees the engine; the handle does not hold it any more.
   std::function<void()> give_up_engine();
 

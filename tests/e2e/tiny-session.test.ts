@@ -241,6 +241,11 @@ describe('worker threads', () => {
     ],
     ['a prefill', `setTimeout(() => parentPort.postMessage('under way'), 5); await session.prefill(new Array(8000).fill(9));`],
     ['loading', `parentPort.postMessage('under way'); for (;;) await model.createSession();`],
+    [
+      'a disposal',
+      `parentPort.postMessage('under way');
+       for (;;) { const one = await model.createSession(); one.prefill(new Array(8000).fill(9)).catch(() => {}); await one.dispose(); }`,
+    ],
   ])('terminated in the middle of %s, others go on', async (_what, code) => {
     const here = await model.createSession();
     const prompt = tinyTokens(32, 30);

@@ -4,7 +4,7 @@
  *   node --expose-gc tests/stress/sessions.mjs DIRECTORY [--schedules 200] [--seed 1] [--first 0] [--workers 0.1]
  *
  * `--first`: number of the first schedule, to begin with one that failed; `--workers`: share of schedules with worker threads that are terminated. Prints one JSON
- * object; a schedule that is not as it should be ends the process with code 1 and its number on standard error, one that hangs with code 3. LUTRA_PREBUILD
+ * object; a schedule that is not as it should be ends the process with code 1 and its number on standard error, one that hangs with code 3, one that nothing keeps alive with 13. LUTRA_PREBUILD
  * chooses the addon.
  */
 import assert from 'node:assert/strict';
@@ -101,6 +101,11 @@ setInterval(() => {
   console.error(`schedule ${at} of seed ${seed} hangs`);
   process.exit(3);
 }, 1000).unref();
+
+// Node ends with 13, without a word, when a promise is awaited and nothing is left that could settle it.
+process.on('exit', (code) => {
+  if (code === 13) console.error(`schedule ${at} of seed ${seed} waits for something that keeps no process alive`);
+});
 
 let early;
 for (; at < first + schedules; at++) {
