@@ -140,21 +140,23 @@ class Observe final : public StepRunner {
   void run(const Run& run) override {
     constexpr int32_t kFirst = 97 << 7;  // exponent of 2^-30
     Observation& o = observation_;
-    const size_t count = static_cast<size_t>(valid_rows(tensor_, run)) * tensor_.cols;
+    const size_t rows = valid_rows(tensor_, run), cols = tensor_.cols;
     float lo = static_cast<float>(o.min), hi = static_cast<float>(o.max);
-    for (size_t i = 0; i < count; ++i) {
-      const float v = x_[i];
-      lo = std::min(lo, v);
-      hi = std::max(hi, v);
-      const double square = static_cast<double>(v) * v;
-      o.sum_squares += square;
-      o.columns[i % tensor_.cols] += square;
-      const int32_t bin = static_cast<int32_t>((std::bit_cast<uint32_t>(v) & 0x7fffffffu) >> 16) - kFirst;
-      ++o.bins[static_cast<size_t>(std::clamp(bin, 0, static_cast<int32_t>(Observation::kBins) - 1))];
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < cols; ++c) {
+        const float v = x_[r * cols + c];
+        lo = std::min(lo, v);
+        hi = std::max(hi, v);
+        const double square = static_cast<double>(v) * v;
+        o.sum_squares += square;
+        o.columns[c] += square;
+        const int32_t bin = static_cast<int32_t>((std::bit_cast<uint32_t>(v) & 0x7fffffffu) >> 16) - kFirst;
+        ++o.bins[static_cast<size_t>(std::clamp(bin, 0, static_cast<int32_t>(Observation::kBins) - 1))];
+      }
     }
     o.min = lo;
     o.max = hi;
-    o.count += static_cast<double>(count);
+    o.count += static_cast<double>(rows * cols);
   }
 
  private:
