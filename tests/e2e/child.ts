@@ -18,7 +18,7 @@ export interface ScriptOptions {
 /** Runs the source of an ES module; it has two minutes. */
 export function script(source: string, { flags = [], kill }: ScriptOptions = {}): Promise<Ended> {
   return new Promise((done) => {
-    const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', source], { timeout: 120_000 });
+    const child = spawn(process.execPath, [...flags, '--input-type=module', '-e', source], { timeout: 400_000 });
     let stdout = '';
     let stderr = '';
     child.stdout.on('data', (data) => {

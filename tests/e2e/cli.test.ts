@@ -128,7 +128,7 @@ describe('mistakes', () => {
   it.each([
     [['run', model, '--promt', 'x'], 'lutra run has no flag --promt; did you mean --prompt?'],
     [['rnu', model], "There is no command 'rnu'; did you mean 'run'?"],
-    [['qnn'], 'lutra qnn needs one of: qnn info.'],
+    [['qnn'], 'lutra qnn needs one of: qnn info, qnn probe, qnn quarantine.'],
     [['run', model], '--prompt is missing.'],
     [['run', model, '--prompt', 'x', '--threads', 'two'], "--threads needs a number, not 'two'."],
     [['convert', gguf], '--output is missing.'],

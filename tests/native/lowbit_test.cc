@@ -174,12 +174,18 @@ void check_case(const LowBitKernel& kernel, const LowBitFormat& format, std::mt1
   ASSERT_LE(error, 4e-4 * scale) << name;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr uint32_t kRandomCases = 200;  // instrumented references take fifty times as long
+#else
+constexpr uint32_t kRandomCases = 2000;
+#endif
+
 TEST(LowBitKernels, EqualTheirReferenceOnRandomShapes) {
   std::mt19937 random(7);
   const std::vector<LowBitFormat> all = formats();
   for (const LowBitKernel& kernel : low_bit_kernels()) {
     if (!isa_available(kernel.isa)) continue;
-    for (uint32_t i = 0; i < 2000; ++i) {
+    for (uint32_t i = 0; i < kRandomCases; ++i) {
       const LowBitFormat& format = all[random() % all.size()];
       if (!kernel.takes(format.bits)) continue;
       ASSERT_NO_FATAL_FAILURE(check_case(kernel, format, random));
