@@ -47,10 +47,11 @@ void EngineHandle::require_idle() const {
   if (!calls_.empty()) throw Error(ErrorCode::kBusy, "another call of this session is under way", "await it first, or use a second session");
 }
 
-std::shared_ptr<EngineHandle::Call> EngineHandle::begin(Napi::Env env) {
-  calls_.push_back(std::make_shared<Call>(Call{Napi::Promise::Deferred::New(env), shared_from_this()}));
+std::pair<std::shared_ptr<EngineHandle::Call>, Napi::Value> EngineHandle::begin(Napi::Env env) {
+  auto [deferred, promise] = Deferred::create(env);
+  calls_.push_back(std::make_shared<Call>(Call{std::move(deferred), shared_from_this()}));
   worker_.ref(env);
-  return calls_.back();
+  return {calls_.back(), promise};
 }
 
 void EngineHandle::settle(Napi::Env env, Call& call, const Make& make) {
@@ -60,11 +61,11 @@ void EngineHandle::settle(Napi::Env env, Call& call, const Make& make) {
   self->on_token_.Reset();
   if (self->calls_.empty()) self->worker_.unref(env);
   try {
-    call.deferred.Resolve(make(*self));
+    call.deferred->resolve(make(*self));
   } catch (const Napi::Error& e) {  // no memory for the result
-    call.deferred.Reject(e.Value());
+    call.deferred->reject(e.Value());
   } catch (...) {
-    call.deferred.Reject(to_js(env, std::current_exception()).Value());
+    call.deferred->reject(to_js(env, std::current_exception()).Value());
   }
 }
 
@@ -111,14 +112,10 @@ std::function<void()> EngineHandle::give_up_engine() {
   return [engine = std::exchange(engine_, nullptr)]() mutable { engine.reset(); };
 }
 
-Napi::Promise EngineHandle::dispose(Napi::Env env) {
-  if (closed_) {
-    auto done = Napi::Promise::Deferred::New(env);
-    done.Resolve(env.Undefined());
-    return done.Promise();
-  }
+Napi::Value EngineHandle::dispose(Napi::Env env) {
+  if (closed_) return env.Undefined();
   closed_ = true;
-  const Napi::Promise promise = run(
+  const Napi::Value promise = run(
       env,
       [free = give_up_engine()] {
         free();
@@ -149,9 +146,12 @@ void EngineHandle::hung(Napi::Env env, const std::string& what) {
 void EngineHandle::abandon() {
   unhook_ = nullptr;  // it is what runs now
   // Promises will not settle any more; what they hold must not go on the engine's thread.
-  for (const auto& call : std::exchange(calls_, {})) call->handle.reset();
+  for (const auto& call : std::exchange(calls_, {})) {
+    call->handle.reset();
+    call->deferred->drop();
+  }
+  on_token_.Reset();
   close();
-  on_token_.SuppressDestruct();
 }
 
 void EngineHandle::close() {

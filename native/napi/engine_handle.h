@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "napi/arguments.h"
+#include "napi/deferred.h"
 #include "napi/qnn_runner.h"
 #include "napi/worker.h"
 #include "session/engine.h"
@@ -40,10 +42,9 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   /// Runs `work` on the engine's thread; settles the promise with what `finish(env, handle, result)` makes of its result on JavaScript's thread. Neither may own the handle, and
   /// `work` owns all that it uses: the thread may be the last to hold it.
   template <class Work, class Finish>
-  Napi::Promise run(Napi::Env env, Work work, Finish finish) {
-    const std::shared_ptr<Call> call = begin(env);
-    const Napi::Promise promise = call->deferred.Promise();
-    worker_.submit([call, post = worker_.poster(), work = std::move(work), finish = std::move(finish)]() mutable {
+  Napi::Value run(Napi::Env env, Work work, Finish finish) {
+    const auto [call, promise] = begin(env);
+    worker_.submit([call = call, post = worker_.poster(), work = std::move(work), finish = std::move(finish)]() mutable {
       using Result = decltype(work());
       auto result = std::make_shared<std::optional<Result>>();
       std::exception_ptr error;
@@ -70,18 +71,19 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   void stop(Napi::Env env);
 
   /// Stops what runs, frees everything on the engine's thread. The promise resolves when that is done, or to what does not return.
-  Napi::Promise dispose(Napi::Env env);
+  Napi::Value dispose(Napi::Env env);
 
  private:
   struct Call {
-    Napi::Promise::Deferred deferred;
+    std::shared_ptr<Deferred> deferred;
     std::shared_ptr<EngineHandle> handle;  // keeps it alive while the promise is open; empty once settled or given up. JavaScript's thread
     bool disposal = false;
   };
   using Make = std::function<Napi::Value(EngineHandle&)>;
 
   explicit EngineHandle(Napi::Env env) : env_(env), worker_(env) {}
-  std::shared_ptr<Call> begin(Napi::Env env);
+  /// A call that is open now, and its promise.
+  std::pair<std::shared_ptr<Call>, Napi::Value> begin(Napi::Env env);
   static void settle(Napi::Env env, Call& call, const Make& make);
   void deliver(Napi::Env env, uint32_t token);
   /// The call under way, if any, is going to settle: the process stays for it.

@@ -53,17 +53,18 @@ std::shared_ptr<Runner> Runner::create(Napi::Env env, Environment& environment) 
 
 Runner::~Runner() { stop(std::nullopt); }
 
-Napi::Promise Runner::run(Napi::Env env, Work work) {
-  Outcome outcome{{}, {}, std::make_shared<Napi::Promise::Deferred>(Napi::Promise::Deferred::New(env))};
-  const Napi::Promise promise = outcome.deferred->Promise();
+Napi::Value Runner::run(Napi::Env env, Work work) {
   {
     const std::lock_guard lock(shared_->mutex);
     if (shared_->closing) throw Error(ErrorCode::kDisposed, "the process or worker is ending");
   }
-  if (pending_++ == 0) {
+  const auto [deferred, promise] = Deferred::create(env);
+  if (open_.empty()) {
     keep_alive_ = shared_from_this();
     napi_ref_threadsafe_function(env, shared_->way_back);
   }
+  open_.push_back(deferred);
+  Outcome outcome{{}, {}, deferred};
   thread_.submit([shared = shared_, work = std::move(work), outcome = std::move(outcome)]() mutable { work_off(*shared, std::move(work), std::move(outcome)); });
   return promise;
 }
@@ -94,11 +95,11 @@ void Runner::settle(Napi::Env env, Outcome& outcome) {
   const Napi::HandleScope scope(env);
   try {
     if (outcome.error) std::rethrow_exception(outcome.error);
-    outcome.deferred->Resolve(outcome.finish(env));
+    outcome.deferred->resolve(outcome.finish(env));
   } catch (const Napi::Error& error) {  // no memory for the result
-    outcome.deferred->Reject(error.Value());
+    outcome.deferred->reject(error.Value());
   } catch (...) {
-    outcome.deferred->Reject(to_js(env, std::current_exception()).Value());
+    outcome.deferred->reject(to_js(env, std::current_exception()).Value());
   }
 }
 
@@ -109,14 +110,14 @@ void Runner::deliver(Napi::Env env) {
     outcomes.swap(shared_->outcomes);
   }
   for (Outcome& outcome : outcomes) {
+    std::erase(open_, outcome.deferred);
     try {
       settle(env, outcome);
     } catch (const Napi::Error&) {
       // The worker is being terminated: nobody waits for the promise any more.
     }
   }
-  pending_ -= static_cast<uint32_t>(outcomes.size());
-  if (pending_ > 0 || outcomes.empty()) return;
+  if (!open_.empty() || outcomes.empty()) return;
   napi_unref_threadsafe_function(env, shared_->way_back);
   keep_alive_.reset();  // the caller holds another reference
 }
@@ -127,6 +128,7 @@ void Runner::stop(std::optional<std::chrono::milliseconds> patience) noexcept {
     shared_->closing = shared_->cancelled = true;
   }
   thread_.end(patience);
+  for (const std::shared_ptr<Deferred>& deferred : std::exchange(open_, {})) deferred->drop();
   const std::lock_guard lock(shared_->mutex);
   if (shared_->way_back != nullptr) napi_release_threadsafe_function(std::exchange(shared_->way_back, nullptr), napi_tsfn_abort);
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/work_thread.h"
+#include "napi/deferred.h"
 
 namespace lutra::addon {
 
@@ -50,18 +51,18 @@ class Runner : public Closable, public std::enable_shared_from_this<Runner> {
   Runner& operator=(const Runner&) = delete;
 
   /// The promise of what `work` leads to; an Error that it throws rejects the promise.
-  Napi::Promise run(Napi::Env env, Work work);
+  Napi::Value run(Napi::Env env, Work work);
   /// Work that has not begun is not begun: its promises reject with LUTRA_DISPOSED.
   void cancel();
   /// Open promises.
-  uint32_t pending() const noexcept { return pending_; }
+  size_t pending() const noexcept { return open_.size(); }
   void abandon(Deadline deadline) noexcept override;
 
  private:
   struct Outcome {
     Finish finish;
     std::exception_ptr error;
-    std::shared_ptr<Napi::Promise::Deferred> deferred;
+    std::shared_ptr<Deferred> deferred;
   };
 
   /// What the thread shares with the runner, and holds when it is left behind.
@@ -80,7 +81,7 @@ class Runner : public Closable, public std::enable_shared_from_this<Runner> {
   void stop(std::optional<std::chrono::milliseconds> patience) noexcept;
 
   std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
-  uint32_t pending_ = 0;                // JavaScript's thread
+  std::vector<std::shared_ptr<Deferred>> open_;  // JavaScript's thread
   std::shared_ptr<Runner> keep_alive_;  // while a promise is open; JavaScript's thread
   WorkThread thread_;
 };

@@ -8,7 +8,7 @@
  * chooses the addon.
  */
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import * as lutra from '../../dist/index.js';
@@ -40,10 +40,21 @@ function engines() {
     .filter((line) => line.endsWith('/cpu.safetensors')).length;
 }
 
+/** Pipes, events and the like. Not files: Node itself loses the one that a terminated worker was just opening, as any `fs.promises.open` in a worker shows. */
+function descriptors() {
+  return readdirSync('/proc/self/fd').filter((fd) => {
+    try {
+      return !readlinkSync(`/proc/self/fd/${fd}`).startsWith('/');
+    } catch {
+      return false; // the one that lists the directory
+    }
+  }).length;
+}
+
 const resources = () => ({
   engines: engines(),
   threads: readdirSync('/proc/self/task').length,
-  files: readdirSync('/proc/self/fd').length,
+  descriptors: descriptors(),
   rssBytes: process.memoryUsage.rss(),
 });
 

@@ -14,7 +14,7 @@ import { makeTiny } from '../e2e/tiny.js';
 interface Resources {
   engines: number;
   threads: number;
-  files: number;
+  descriptors: number;
   rssBytes: number;
 }
 
@@ -95,7 +95,7 @@ describe('random schedules of generate, abort, dispose and terminate', () => {
     expect(report.workers).toBeGreaterThan(0);
     expect(late.engines).toBe(0);
     expect(late.threads).toBeLessThanOrEqual(before.threads);
-    expect(late.files).toBeLessThanOrEqual(before.files);
+    expect(late.descriptors).toBeLessThanOrEqual(before.descriptors);
     // Sanitizers keep freed memory for a while.
     if (lane.name === 'as it ships') expect((late.rssBytes - early.rssBytes) / 2 ** 20).toBeLessThan(64);
   });
