@@ -26,6 +26,7 @@ const { values, positionals } = parseArgs({
 });
 const directory = positionals[0];
 const [schedules, seed, first, share] = [values.schedules, values.seed, values.first, values.workers].map(Number);
+const every = Math.round(1 / share); // schedules from one with workers to the next
 const CONTEXT = 512;
 const PATIENCE_MS = 120_000;
 const MODES = ['start', 'load', 'prefill', 'decode', 'unread', 'slow', 'dispose', 'mixed', 'exit'];
@@ -123,7 +124,7 @@ for (; at < first + schedules; at++) {
   const random = new Random(Math.imul(seed, 0x9e3779b1) ^ Math.imul(at + 1, 0x85ebca6b));
   try {
     const parts = [world(random).then((chosen) => runSchedule(chosen, random.fork()))];
-    if (random.chance(share)) for (let i = 1 + random.below(2); i > 0; i--) parts.push(terminated(random.fork()));
+    if ((at + 1) % every === 0) for (let i = 1 + random.below(2); i > 0; i--) parts.push(terminated(random.fork()));
     await Promise.all(parts);
   } catch (error) {
     console.error(`schedule ${at} of seed ${seed} failed:`, error);
