@@ -63,6 +63,8 @@ run_ctest() {
     tail -n 5 "$build/ctest.log"
   else
     tail -n 200 "$build/ctest.log" >&2
+    # Last, because a long log is cut from its beginning: what failed and how.
+    grep -E -A 6 ': Failure$|^\[  FAILED  \].* ms\)|ERROR: |WARNING: ThreadSanitizer|runtime error: ' "$build/ctest.log" | tail -n 60 >&2
     return 1
   fi
 }
