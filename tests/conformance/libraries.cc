@@ -21,10 +21,14 @@ bool is_set(const char* variable) {
 
 }  // namespace
 
-void Libraries::SetUp() {
+bool Libraries::has_qualcomm() {
   const char* path = std::getenv("LUTRA_QNN_LIBRARY");
-  if (path != nullptr && *path != '\0') {
-    qualcomm_ = open(qnn::Library::open(path, {.quiet_stdout = true}));
+  return path != nullptr && *path != '\0';
+}
+
+void Libraries::SetUp() {
+  if (has_qualcomm()) {
+    qualcomm_ = open(qnn::Library::open(std::getenv("LUTRA_QNN_LIBRARY"), {.quiet_stdout = true}));
   } else if (!is_set("LUTRA_QNN_OPTIONAL")) {
     FAIL() << "set LUTRA_QNN_LIBRARY to the path of libQnnHtp.so (scripts/fetch-qnn brings it), or LUTRA_QNN_OPTIONAL=1 to do without";
   }

@@ -27,6 +27,9 @@ class Libraries : public ::testing::Environment {
   };
   static Results run(const GraphSpec& spec, bool only_host = false);
 
+  /// Whether Qualcomm's runtime is named by LUTRA_QNN_LIBRARY.
+  static bool has_qualcomm();
+
  private:
   static inline std::unique_ptr<Npu> host_;
   static inline std::unique_ptr<Npu> qualcomm_;

@@ -1,0 +1,13 @@
+// Qualcomm's runtime on a PC reads behind its own blocks (docs/qnn.md), so that in a process of a thousand graphs one may now and then compute garbage. A case that
+// fails beside its library is therefore asked again in a process of its own, and that answer counts.
+#pragma once
+
+namespace lutra::conformance {
+
+/// After RUN_ALL_TESTS: runs every failed case of a table again, alone. 0 when each of them then passes and they are few; else 1.
+int ask_again();
+
+/// True in a process that ask_again() has started.
+bool is_alone();
+
+}  // namespace lutra::conformance
