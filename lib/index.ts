@@ -1,6 +1,7 @@
 /** The public names of lutra. */
 export { LutraError, type LutraErrorCode } from './graph/errors.js';
 export type { ArchSpec, LinearKind, LinearSpec, ModelSpec, Precision } from './graph/spec.js';
+export * as kernels from './kernels/index.js';
 export type { BackendInfo, EngineInfo, EngineTimings, FinishReason } from './native/addon.js';
 export * as qnn from './qnn/api/index.js';
 export type { NpuChoice } from './qnn/discover.js';

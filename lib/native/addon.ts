@@ -3,6 +3,7 @@
  * (native/base/error.h) and are turned into {@link LutraError} by the loader.
  */
 
+import type { NativeKernels } from './kernels-addon.js';
 import type { NativeMeasurement, NativeQnn } from './qnn-addon.js';
 
 /** Which NPU library stands behind the segments; `none` plans have no segments. `measurements`: see {@link NativeMeasurement}. */
@@ -156,4 +157,6 @@ export interface NativeAddon {
   peakRss(): number;
   /** The QNN interface itself, for `lib/qnn/api`. */
   qnn: NativeQnn;
+  /** Packed weights and their products, for `lib/kernels`. */
+  kernels: NativeKernels;
 }

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { isLutraErrorCode, LutraError } from '../graph/errors.js';
 import type { EngineOptions, NativeAddon, NativeEngine } from './addon.js';
+import type { NativeKernels } from './kernels-addon.js';
 import type { NativeQnn } from './qnn-addon.js';
 
 /** Root of the package: two folders above lib/native and dist/native alike. */
@@ -97,6 +98,21 @@ function wrapQnn(q: NativeQnn): NativeQnn {
   };
 }
 
+function wrapKernels(k: NativeKernels): NativeKernels {
+  return {
+    list: () => guard(() => k.list()),
+    packValues: (type, rows, columns, values, importance) => guard(() => k.packValues(type, rows, columns, values, importance)),
+    packCodes: (type, rows, columns, codes, scales, offsets) => guard(() => k.packCodes(type, rows, columns, codes, scales, offsets)),
+    packBlocks: (type, rows, columns, blocks) => guard(() => k.packBlocks(type, rows, columns, blocks)),
+    describe: (weight) => guard(() => k.describe(weight)),
+    toBytes: (weight) => guard(() => k.toBytes(weight)),
+    fromBytes: (bytes) => guard(() => k.fromBytes(bytes)),
+    dequantize: (weight) => guard(() => k.dequantize(weight)),
+    gemv: (weight, x, n, y, kernel, threads) => guard(() => k.gemv(weight, x, n, y, kernel, threads)),
+    dispose: (weight) => guard(() => k.dispose(weight)),
+  };
+}
+
 function wrapAddon(addon: NativeAddon): NativeAddon {
   return {
     openEngine: async (options: EngineOptions) => wrapEngine(await guardAsync(() => addon.openEngine(options))),
@@ -110,6 +126,7 @@ function wrapAddon(addon: NativeAddon): NativeAddon {
     cpuInfo: () => guard(() => addon.cpuInfo()),
     peakRss: () => guard(() => addon.peakRss()),
     qnn: wrapQnn(addon.qnn),
+    kernels: wrapKernels(addon.kernels),
   };
 }
 

@@ -6,6 +6,7 @@
 #include "kernels/linear/linear.h"
 #include "napi/arguments.h"
 #include "napi/engine_object.h"
+#include "napi/kernels_api.h"
 #include "napi/qnn_api.h"
 #include "napi/weights.h"
 #include "plan/plan.h"
@@ -85,6 +86,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("cpuInfo", cpu_info);
   add("peakRss", peak_rss);
   add_qnn(env, exports);
+  add_kernels(env, exports);
   return exports;
 }
 

@@ -9,7 +9,6 @@
 #include "napi/arguments.h"
 
 namespace lutra::addon {
-namespace {
 
 using kernels::WeightType;
 
@@ -38,7 +37,14 @@ size_t checked_packed_size(WeightType type, uint32_t rows, uint32_t cols) {
   return size;
 }
 
-}  // namespace
+void quantize_and_pack(const kernels::LowBitFormat& format, const float* w, const float* importance, uint32_t rows, uint32_t cols, std::span<std::byte> out) {
+  const uint32_t group = format.group == 0 ? cols : format.group;
+  const size_t numbers = size_t{rows} * ((cols + group - 1) / group);
+  std::vector<uint8_t> codes(size_t{rows} * cols);
+  std::vector<float> scales(numbers), offsets(numbers);
+  kernels::quantize_low_bit(format, w, importance, rows, cols, {codes.data(), scales.data(), offsets.data()});
+  kernels::pack_low_bit({format, rows, cols, codes.data(), scales.data(), offsets.data()}, out);
+}
 
 Napi::Value pack_ggml(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -73,13 +79,8 @@ Napi::Value quantize_low_bit(const Napi::CallbackInfo& info) {
     if (!std::all_of(importance.begin(), importance.end(), [](float v) { return v > 0 && std::isfinite(v); })) {
       throw Error(ErrorCode::kInvalidArgument, "an importance is not a positive number", "give mean squares of the inputs");
     }
-    const uint32_t group = format->group == 0 ? cols : format->group;
-    const size_t numbers = size_t{rows} * ((cols + group - 1) / group);
-    std::vector<uint8_t> codes(w.size());
-    std::vector<float> scales(numbers), offsets(numbers);
-    kernels::quantize_low_bit(*format, w.data(), weighted ? importance.data() : nullptr, rows, cols, {codes.data(), scales.data(), offsets.data()});
     auto out = Napi::Uint8Array::New(info.Env(), size);
-    kernels::pack_low_bit({*format, rows, cols, codes.data(), scales.data(), offsets.data()}, {reinterpret_cast<std::byte*>(out.Data()), size});
+    quantize_and_pack(*format, w.data(), weighted ? importance.data() : nullptr, rows, cols, {reinterpret_cast<std::byte*>(out.Data()), size});
     return out;
   });
 }

@@ -31,8 +31,9 @@ const libLayers = {
   convert: ['files', 'graph', 'models', 'calibrate'],
   native: ['graph'],
   qnn: ['files', 'graph', 'native'],
+  kernels: ['graph', 'native', 'runtime/options.js'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
-  cli: ['files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'runtime'],
+  cli: ['files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'kernels', 'runtime'],
 };
 
 const breaches = [];

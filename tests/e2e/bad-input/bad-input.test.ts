@@ -12,6 +12,7 @@ import { makeTiny, type TinyModelFiles } from '../tiny.js';
 import type { World } from './case.js';
 import { cliCases, startup } from './cli.js';
 import { ggufCases } from './gguf.js';
+import { kernelCases } from './kernels.js';
 import { modelCases } from './model-api.js';
 import { planCases } from './plans.js';
 import { qnnGraphCases } from './qnn-graphs.js';
@@ -31,6 +32,7 @@ const TABLES = {
   'generate and Session': sessionCases,
   'qnn: libraries to contexts, binaries': qnnObjectCases,
   'qnn: graphs': qnnGraphCases,
+  'kernels: weights and products': kernelCases,
 };
 
 let root: string;

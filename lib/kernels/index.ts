@@ -1,0 +1,6 @@
+/** Matrix-vector products with weights of 1 to 4 bits: `import { kernels } from 'lutra'`. docs/kernels.md explains them. */
+export { type Format, isFormat } from './format.js';
+export { type Choice, type Kernel, list } from './list.js';
+export { type PackOptions, pack } from './pack.js';
+export { dequantize, type GemvOptions, gemv } from './product.js';
+export { Weight } from './weight.js';

@@ -1,0 +1,316 @@
+#include "napi/kernels_api.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "napi/arguments.h"
+#include "napi/handle.h"
+#include "napi/kernel_variants.h"
+#include "napi/packed_weight.h"
+#include "napi/weights.h"
+
+namespace lutra::addon {
+namespace {
+
+using kernels::WeightType;
+
+constexpr uint32_t kMaxThreads = 256;
+constexpr uint32_t kProbedRows = 64;  // the choice of a kernel is asked for up to so many rows
+
+/// Threads of an environment's products, made when a product first wants more than the calling one.
+class Pools {
+ public:
+  ThreadPool* of(uint32_t threads) {
+    if (threads == 1) return nullptr;
+    if (pool_ == nullptr || pool_->threads() != threads) pool_ = std::make_unique<ThreadPool>(threads);
+    return pool_.get();
+  }
+  void clear() { pool_.reset(); }
+
+ private:
+  std::unique_ptr<ThreadPool> pool_;
+};
+
+using Call = Napi::Value (*)(const Napi::CallbackInfo& info, Pools& pools);
+
+/// A weight whose memory the garbage collector knows of.
+class WeightHandle : public Owner<OwnedWeight> {
+ public:
+  WeightHandle(Napi::Env env, OwnedWeight weight) : Owner(std::make_shared<OwnedWeight>(std::move(weight)), "packed weight"), env_(env), bytes_(static_cast<int64_t>(get()->data.size())) { tell(bytes_); }
+  ~WeightHandle() override { WeightHandle::dispose(); }
+  void dispose() override {
+    Owner::dispose();
+    tell(-std::exchange(bytes_, 0));
+  }
+
+ private:
+  void tell(int64_t change) {
+    int64_t total = 0;
+    napi_adjust_external_memory(env_, change, &total);
+  }
+
+  napi_env env_;
+  int64_t bytes_;
+};
+
+Napi::Value wrapped(Napi::Env env, OwnedWeight weight) { return wrap(env, std::make_shared<WeightHandle>(env, std::move(weight))); }
+
+std::shared_ptr<OwnedWeight> weight_of(const Napi::CallbackInfo& info) { return unwrap_as<WeightHandle>(info[0], "the packed weight")->get(); }
+
+// --- arrays ----------------------------------------------------------------------------------------------------------------------------
+
+/// Memory of a typed array that nobody else can change or take away during the call.
+template <class T>
+std::span<T> own_array(const Napi::Value& value, const char* name, napi_typedarray_type type, const char* type_name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw Error(ErrorCode::kInvalidArgument, std::string(name) + " is not a " + type_name);
+  napi_value buffer = nullptr;
+  bool plain = false, detached = false;
+  void* data = nullptr;
+  size_t length = 0;
+  if (napi_get_typedarray_info(value.Env(), value, nullptr, &length, &data, &buffer, nullptr) != napi_ok || napi_is_arraybuffer(value.Env(), buffer, &plain) != napi_ok || !plain) {
+    throw Error(ErrorCode::kInvalidArgument, std::string(name) + " lies in shared memory, which other threads may change", "give a copy: array.slice()");
+  }
+  if (napi_is_detached_arraybuffer(value.Env(), buffer, &detached) != napi_ok || detached) {
+    throw Error(ErrorCode::kInvalidArgument, std::string("the buffer of ") + name + " was detached", "give an array that was not transferred to another thread");
+  }
+  return {static_cast<T*>(data), length};
+}
+
+std::span<float> floats(const Napi::Value& value, const char* name) { return own_array<float>(value, name, napi_float32_array, "Float32Array"); }
+std::span<const uint8_t> octets(const Napi::Value& value, const char* name) { return own_array<const uint8_t>(value, name, napi_uint8_array, "Uint8Array"); }
+
+void check_length(const char* name, size_t length, size_t expected, const std::string& why) {
+  if (length != expected) throw Error(ErrorCode::kInvalidArgument, std::string(name) + " has " + std::to_string(length) + " elements, expected " + std::to_string(expected) + " (" + why + ")");
+}
+
+/// Throws unless every element passes; `what` it must be.
+template <class T, class Passes>
+void check_each(const char* name, std::span<T> values, const char* what, const Passes& passes, const char* remedy = "") {
+  const auto wrong = std::find_if_not(values.begin(), values.end(), passes);
+  if (wrong == values.end()) return;
+  throw Error(ErrorCode::kInvalidArgument, std::string(name) + "[" + std::to_string(wrong - values.begin()) + "] = " + std::to_string(*wrong) + " is not " + what, remedy);
+}
+
+void check_finite(const char* name, std::span<const float> values) {
+  check_each(name, values, "finite", [](float v) { return std::isfinite(v); });
+}
+
+/// A new array; JavaScript's own RangeError would not say what failed.
+template <class Array>
+Array new_array(Napi::Env env, size_t length) {
+  try {
+    return Array::New(env, length);
+  } catch (const Napi::Error&) {
+    throw Error(ErrorCode::kOutOfMemory, "an array of " + std::to_string(length) + " elements cannot be made", "use smaller weights, or fewer rows of x at a time");
+  }
+}
+
+// --- packing ---------------------------------------------------------------------------------------------------------------------------
+
+struct Shape {
+  WeightType type;
+  uint32_t rows, cols;
+  std::string text() const { return std::to_string(rows) + " x " + std::to_string(cols); }
+  size_t elements() const noexcept { return size_t{rows} * cols; }
+};
+
+/// Arguments 0 to 2: type, rows, columns.
+Shape shape_of(const Napi::CallbackInfo& info) {
+  const Arguments a(info);
+  const Shape shape{weight_type(a.u32(0, "type")), a.u32(1, "rows"), a.u32(2, "columns")};
+  if (shape.type == WeightType::kF32 || shape.type == WeightType::kF16) throw Error(ErrorCode::kInvalidArgument, weight_name(shape.type) + " has no packed layout");
+  static_cast<void>(checked_packed_size(shape.type, shape.rows, shape.cols));
+  return shape;
+}
+
+kernels::LowBitFormat format_of(const Shape& shape) {
+  if (const auto format = kernels::low_bit_format(shape.type)) return *format;
+  throw Error(ErrorCode::kInvalidArgument, weight_name(shape.type) + " is packed from blocks", "give blocks, or a format such as w4g32");
+}
+
+bool given(const Napi::Value& value) { return !value.IsUndefined() && !value.IsNull(); }
+
+constexpr float kLargestHalf = 65504.0f;
+constexpr const char* kRange = "scale the weights down, or choose a format with a scale per row, which is F32";
+
+Napi::Value pack_values(const Napi::CallbackInfo& info, Pools&) {
+  const Shape shape = shape_of(info);
+  const kernels::LowBitFormat format = format_of(shape);
+  const auto values = floats(info[3], "values");
+  const auto importance = given(info[4]) ? floats(info[4], "importance") : std::span<float>{};
+  check_length("values", values.size(), shape.elements(), shape.text());
+  check_finite("values", values);
+  // Beyond it the best scale may be one that F16 does not hold, and what is nearest to it would be zero.
+  const float most = format.group == 0 ? std::numeric_limits<float>::max() / 4 : kLargestHalf;
+  check_each("values", values, "within what scales of the format hold", [&](float v) { return std::abs(v) <= most; }, kRange);
+  if (given(info[4])) {
+    check_length("importance", importance.size(), shape.cols, "one for each column");
+    check_each("importance", importance, "positive", [](float v) { return v > 0 && std::isfinite(v); });
+  }
+  OwnedWeight weight = allocate_weight(shape.type, shape.rows, shape.cols);
+  quantize_and_pack(format, values.data(), given(info[4]) ? importance.data() : nullptr, shape.rows, shape.cols, weight.data.bytes());
+  check_numbers(weight, ErrorCode::kInvalidArgument, kRange);
+  return wrapped(info.Env(), std::move(weight));
+}
+
+Napi::Value pack_codes(const Napi::CallbackInfo& info, Pools&) {
+  const Shape shape = shape_of(info);
+  const kernels::LowBitFormat format = format_of(shape);
+  const auto codes = octets(info[3], "codes");
+  const auto scales = floats(info[4], "scales");
+  const bool offset = format.offset != kernels::Offset::kNone;
+  const size_t groups = (kernels::chunks_of(shape.cols) + kernels::group_chunks(format, shape.cols) - 1) / kernels::group_chunks(format, shape.cols);
+  const std::string each = shape.text() + ": " + std::to_string(groups) + " groups a row";
+  check_length("codes", codes.size(), shape.elements(), shape.text());
+  check_length("scales", scales.size(), shape.rows * groups, each);
+  if (offset != given(info[5])) throw Error(ErrorCode::kInvalidArgument, weight_name(shape.type) + (offset ? " needs offsets" : " has no offsets"), offset ? "give one for each scale" : "leave them out, or choose a format with m or z");
+  const auto offsets = offset ? floats(info[5], "offsets") : std::span<float>{};
+  if (offset) check_length("offsets", offsets.size(), scales.size(), each);
+  check_each("codes", codes, ("below " + std::to_string(1u << format.bits)).c_str(), [&](uint8_t code) { return code < 1u << format.bits; });
+  check_finite("scales", scales);
+  check_finite("offsets", offsets);
+  if (format.offset == kernels::Offset::kZero) check_each("offsets", offsets, "a whole number from -256 to 256", [](float z) { return z == std::rint(z) && std::abs(z) <= 256; });
+  OwnedWeight weight = allocate_weight(shape.type, shape.rows, shape.cols);
+  kernels::pack_low_bit({format, shape.rows, shape.cols, codes.data(), scales.data(), offset ? offsets.data() : nullptr}, weight.data.bytes());
+  check_numbers(weight, ErrorCode::kInvalidArgument, kRange);
+  return wrapped(info.Env(), std::move(weight));
+}
+
+Napi::Value pack_blocks(const Napi::CallbackInfo& info, Pools&) {
+  const Shape shape = shape_of(info);
+  const auto blocks = octets(info[3], "blocks");
+  const size_t bytes = ggml_bytes(shape.type, shape.rows, shape.cols);
+  if (bytes == 0) throw Error(ErrorCode::kInvalidArgument, weight_name(shape.type) + " has no blocks", "give values, or codes and scales");
+  check_length("blocks", blocks.size(), bytes, shape.text() + " in blocks of 32");
+  OwnedWeight weight = allocate_weight(shape.type, shape.rows, shape.cols);
+  kernels::pack_ggml(shape.type, reinterpret_cast<const std::byte*>(blocks.data()), shape.rows, shape.cols, weight.data.bytes());
+  check_numbers(weight, ErrorCode::kInvalidArgument, "export the weight again");
+  return wrapped(info.Env(), std::move(weight));
+}
+
+// --- weights ---------------------------------------------------------------------------------------------------------------------------
+
+Napi::Value describe(const Napi::CallbackInfo& info, Pools&) {
+  const auto weight = weight_of(info);
+  Napi::Object o = Napi::Object::New(info.Env());
+  o.Set("type", static_cast<uint32_t>(weight->type));
+  o.Set("rows", weight->rows);
+  o.Set("columns", weight->cols);
+  o.Set("byteLength", static_cast<double>(weight->data.size()));
+  return o;
+}
+
+Napi::Value to_bytes(const Napi::CallbackInfo& info, Pools&) {
+  const auto weight = weight_of(info);
+  auto out = new_array<Napi::Uint8Array>(info.Env(), weight_file_size(*weight));
+  write_weight_file(*weight, {reinterpret_cast<std::byte*>(out.Data()), out.ByteLength()});
+  return out;
+}
+
+Napi::Value from_bytes(const Napi::CallbackInfo& info, Pools&) { return wrapped(info.Env(), read_weight_file(std::as_bytes(octets(info[0], "the bytes of a packed weight")))); }
+
+Napi::Value dequantize(const Napi::CallbackInfo& info, Pools&) {
+  const auto weight = weight_of(info);
+  auto out = new_array<Napi::Float32Array>(info.Env(), size_t{weight->rows} * weight->cols);
+  for (uint32_t row = 0; row < weight->rows; ++row) kernels::dequantize_row(weight->view(), row, out.Data() + size_t{row} * weight->cols);
+  return out;
+}
+
+Napi::Value dispose(const Napi::CallbackInfo& info, Pools&) {
+  unwrap_as<WeightHandle>(info[0], "the packed weight")->dispose();
+  return info.Env().Undefined();
+}
+
+// --- products --------------------------------------------------------------------------------------------------------------------------
+
+/// Arguments: weight, x, n or null, y or null, name of a kernel or null, threads.
+Napi::Value gemv(const Napi::CallbackInfo& info, Pools& pools) {
+  const Arguments a(info);
+  const auto weight = weight_of(info);
+  const auto x = floats(info[1], "x");
+  const size_t cols = weight->cols, n = given(info[2]) ? a.u32(2, "n") : std::max(size_t{1}, x.size() / cols);
+  if (n == 0 || n > std::numeric_limits<uint32_t>::max()) throw Error(ErrorCode::kInvalidArgument, "n = " + std::to_string(n) + " is no number of rows", "give at least one row of x");
+  check_length("x", x.size(), n * cols, std::to_string(n) + " rows of " + std::to_string(cols) + " columns");
+  const auto out = given(info[3]) ? info[3].As<Napi::Float32Array>() : new_array<Napi::Float32Array>(info.Env(), n * weight->rows);
+  const auto y = floats(out, "y");
+  check_length("y", y.size(), n * weight->rows, std::to_string(n) + " rows of " + std::to_string(weight->rows) + " outputs");
+  const uint32_t threads = a.u32(5, "threads"), rows = static_cast<uint32_t>(n);
+  if (threads < 1 || threads > kMaxThreads) throw Error(ErrorCode::kInvalidArgument, "threads = " + std::to_string(threads), "use 1 to 256");
+  const KernelVariant kernel = given(info[4]) ? named_variant(a.string(4, "kernel"), weight->type) : chosen_variant(weight->type, best_isa(), rows);
+  check_finite("x", x);
+  AlignedBuffer prepared(kernel.prepared_size(rows, weight->cols));
+  kernel.prepare(x.data(), rows, weight->cols, prepared.data());
+  run_tiles(kernel, weight->view(), prepared.data(), rows, y.data(), pools.of(threads));
+  return out;
+}
+
+/// For each type the rows for which the registry picks this kernel: {type, from, to}, `to` null when it has no end.
+Napi::Array choices(Napi::Env env, const KernelVariant& kernel, Isa isa) {
+  Napi::Array out = Napi::Array::New(env);
+  for (const WeightType type : kernel_weight_types()) {
+    for (uint32_t n = 1; n <= kProbedRows; ++n) {
+      if (chosen_variant(type, isa, n).name != kernel.name) continue;
+      const uint32_t from = n;
+      while (n < kProbedRows && chosen_variant(type, isa, n + 1).name == kernel.name) ++n;
+      Napi::Object range = Napi::Object::New(env);
+      range.Set("type", static_cast<uint32_t>(type));
+      range.Set("from", from);
+      range.Set("to", n == kProbedRows ? env.Null() : Napi::Number::New(env, n));
+      out.Set(out.Length(), range);
+    }
+  }
+  return out;
+}
+
+Napi::Value list(const Napi::CallbackInfo& info, Pools&) {
+  const Napi::Env env = info.Env();
+  const Isa isa = best_isa();
+  Napi::Array out = Napi::Array::New(env);
+  for (const KernelVariant& kernel : kernel_variants()) {
+    Napi::Object o = Napi::Object::New(env);
+    Napi::Array types = Napi::Array::New(env);
+    for (const WeightType type : kernel_weight_types()) {
+      if (kernel.takes(type)) types.Set(types.Length(), static_cast<uint32_t>(type));
+    }
+    o.Set("name", kernel.name);
+    o.Set("family", kernel.family);
+    o.Set("isa", isa_name(kernel.isa));
+    o.Set("types", types);
+    o.Set("available", isa_available(kernel.isa));
+    o.Set("chosen", choices(env, kernel, isa));
+    out.Set(out.Length(), o);
+  }
+  return out;
+}
+
+}  // namespace
+
+void add_kernels(Napi::Env env, Napi::Object exports) {
+  const auto pools = std::make_shared<Pools>();
+  env.AddCleanupHook([pools] { pools->clear(); });
+  Napi::Object table = Napi::Object::New(env);
+  const auto add = [&](const char* name, Call call) {
+    const auto body = [pools, call](const Napi::CallbackInfo& info) -> Napi::Value { return guarded(info.Env(), [&] { return call(info, *pools); }); };
+    table.Set(name, Napi::Function::New(env, body, name));
+  };
+  add("list", list);
+  add("packValues", pack_values);
+  add("packCodes", pack_codes);
+  add("packBlocks", pack_blocks);
+  add("describe", describe);
+  add("toBytes", to_bytes);
+  add("fromBytes", from_bytes);
+  add("dequantize", dequantize);
+  add("gemv", gemv);
+  add("dispose", dispose);
+  exports.Set("kernels", table);
+}
+
+}  // namespace lutra::addon

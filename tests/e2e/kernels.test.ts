@@ -1,0 +1,45 @@
+/** The kernels of the built package: the example, and worker threads that end while they multiply. */
+import { execFile } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { Worker } from 'node:worker_threads';
+import { describe, expect, it } from 'vitest';
+import { root } from './helpers.js';
+
+const run = promisify(execFile);
+
+describe('the example', () => {
+  it.each(['w1g32', 'w2g64m', 'w3row', 'w4g128z'])('runs with %s', async (format) => {
+    const { stdout } = await run(process.execPath, [join(root, 'examples', 'kernels-gemv.mjs'), format], { cwd: root });
+    expect(stdout).toMatch(/runs here, chosen for 1 to/);
+    expect(stdout).toMatch(/agree: true/);
+  });
+});
+
+describe('worker threads', () => {
+  it('end at any moment of a product, and the threads of their products with them', async () => {
+    const code = `
+      const { parentPort } = require('node:worker_threads');
+      import(${JSON.stringify(join(root, 'dist', 'index.js'))}).then(({ kernels }) => {
+        const weight = kernels.pack({ rows: 512, columns: 512, format: 'w2g64', values: new Float32Array(512 * 512).fill(1) });
+        const x = new Float32Array(512).fill(1);
+        const turn = () => {
+          parentPort.postMessage(kernels.gemv(weight, x, { threads: 3 })[0]);
+          setImmediate(turn);
+        };
+        turn();
+      });`;
+    const threads = () => readdirSync('/proc/self/task').length;
+    const ends: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const worker = new Worker(code, { eval: true });
+      expect(await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))).toBeCloseTo(512, 0);
+      await sleep(3 * i);
+      await worker.terminate();
+      ends.push(threads());
+    }
+    expect(ends).toEqual(ends.map(() => ends[0]));
+  });
+});
