@@ -103,6 +103,7 @@ class Reader {
   bool flag() { return value<uint8_t>() != 0; }
   std::string text() {
     const auto from = take(value<uint32_t>());
+    if (std::find(from.begin(), from.end(), std::byte{0}) != from.end()) damaged("a NUL inside a name");  // the interface's names end there
     return {reinterpret_cast<const char*>(from.data()), from.size()};
   }
   /// The number of things that follow, each of at least `least` bytes.

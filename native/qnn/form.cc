@@ -16,6 +16,22 @@ struct View {
   bool is(std::string_view type) const { return node.type == type; }
   DT dtype(size_t input) const { return inputs[input].v1.dtype; }
   bool has_input(size_t i) const { return i < inputs.size() && inputs[i].v1.type != abi::TensorType::kNull; }
+
+  /// Value of a parameter of type T; NULL when there is none of that name and type.
+  template <class T>
+  const T* param(std::string_view name) const {
+    const auto found = std::find_if(node.params.begin(), node.params.end(), [name](const ParamDesc& param) { return param.name == name; });
+    return found == node.params.end() ? nullptr : std::get_if<T>(&found->value);
+  }
+  bool has_u32(std::string_view name, uint32_t value) const {
+    const auto* given = param<uint32_t>(name);
+    return given != nullptr && *given == value;
+  }
+  /// Elements of a tensor parameter; empty when there are not `count`.
+  std::span<const uint32_t> words(std::string_view name, size_t count) const {
+    const auto* given = param<TensorParam>(name);
+    return given != nullptr && given->values.size() == count ? std::span<const uint32_t>(given->values) : std::span<const uint32_t>();
+  }
 };
 
 std::span<const uint32_t> dims_of(const abi::Tensor& tensor) { return {tensor.v1.dims, tensor.v1.rank}; }
@@ -95,6 +111,58 @@ bool foreign_softmax_offset(const View& v) {
   return (dtype == DT::kUfixed8 && offset != 0) || (dtype == DT::kSfixed8 && offset != 128);
 }
 
+/// A Cast takes stored numbers as they are; where only one side has a scale, Qualcomm's runtime applies it to some types.
+bool scaled_cast(const View& v) {
+  if (!v.is("Cast")) return false;
+  const abi::Tensor &from = v.inputs[0], &to = v.outputs[0];
+  const auto scaled = [](const abi::Tensor& tensor) { return has_one_scale(tensor) && tensor.v1.quantize.scale_offset.scale != 1.0f; };
+  if (has_one_scale(from) && has_one_scale(to)) return false;
+  return (from.v1.dtype == DT::kSfixed8 && scaled(from)) || ((to.v1.dtype == DT::kSfixed8 || to.v1.dtype == DT::kUfixed16) && scaled(to));
+}
+
+bool sums_across_rows(const View& v) {
+  const auto* axis = v.param<uint32_t>("axis");
+  return v.is("CumulativeSum") && v.dtype(0) == DT::kUfixed8 && axis != nullptr && *axis + 1 < v.inputs[0].v1.rank;
+}
+
+constexpr uint32_t kPadConstant = 0, kPadEdge = 3;
+
+template <DT D>
+bool padded_last_of_four(const View& v) {
+  if (!v.is("Pad") || !v.has_u32("scheme", kPadConstant) || v.inputs[0].v1.rank != 4 || v.dtype(0) != D) return false;
+  const auto amounts = v.words("pad_amount", 8);
+  return !amounts.empty() && (amounts[6] != 0 || amounts[7] != 0);
+}
+
+bool float_edge(const View& v) { return v.is("Pad") && v.has_u32("scheme", kPadEdge) && is_float(v.dtype(0)); }
+
+bool float_windows(const View& v) { return v.is("PoolAvg2d") && is_float(v.dtype(0)) && v.inputs[0].v1.rank == 4; }
+
+bool windows_stand_out(const View& v) {
+  if (!float_windows(v) || !v.has_u32("rounding_mode", 1)) return false;
+  const auto filter = v.words("filter_size", 2), stride = v.words("stride", 2), pad = v.words("pad_amount", 4);
+  if (filter.empty() || stride.empty() || pad.empty()) return false;
+  const auto stands_out = [&](size_t i) {
+    const uint64_t length = uint64_t{v.inputs[0].v1.dims[1 + i]} + pad[2 * i] + pad[2 * i + 1];
+    return stride[i] != 0 && length >= filter[i] && (length - filter[i]) % stride[i] != 0;
+  };
+  return stands_out(0) || stands_out(1);
+}
+
+bool counted_padding_of_one_channel(const View& v) {
+  const auto* counts = v.param<bool>("count_pad_for_edges");
+  return float_windows(v) && counts != nullptr && *counts && v.inputs[0].v1.dims[3] == 1;
+}
+
+/// A beta of zeros, which the op's form wants, is no beta.
+bool float_beta(const View& v) {
+  if (!v.is("RmsNorm") || !v.has_input(2) || !is_float(v.dtype(0))) return false;
+  const abi::TensorV1& beta = v.inputs[2].v1;
+  if (beta.type != abi::TensorType::kStatic || beta.client.data == nullptr) return true;
+  const std::span bytes(static_cast<const std::byte*>(beta.client.data), beta.client.size);
+  return std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+}
+
 struct Condition {
   const char* name;
   bool (*holds)(const View& view);
@@ -110,6 +178,14 @@ constexpr Condition kConditions[] = {
     {"more than 8 rows in a dimension before the last of rows", &long_leading_rows},
     {"S8 by computed indices", &computed_indices},
     {"output range does not begin at 0", &foreign_softmax_offset},
+    {"a scale other than 1 on one side", &scaled_cast},
+    {"U8 along another axis than the last", &sums_across_rows},
+    {"constant border of the last of 4 dimensions of F32", &padded_last_of_four<DT::kFloat32>},
+    {"constant border of the last of 4 dimensions of S8", &padded_last_of_four<DT::kSfixed8>},
+    {"edge of floats", &float_edge},
+    {"windows of floats that stand out of the image", &windows_stand_out},
+    {"floats, padding counts, one channel", &counted_padding_of_one_channel},
+    {"floats with a beta that is not 0", &float_beta},
 };
 
 // ------------------------------------------------------------------------------------------------------------------- text

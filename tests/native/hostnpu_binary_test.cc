@@ -208,6 +208,21 @@ TEST(HostNpuBinary, HostileContents) {
   EXPECT_LT(refused, 3000u);  // the checksum was right
 }
 
+TEST(HostNpuBinary, NulInsideANameIsDamage) {
+  Session session;
+  TestGraph graph(session, "g");
+  build_chain(graph, 3, 12, 10);
+  ASSERT_EQ(graph.finalize(), 0u);
+  auto bad = binary_of(session);
+  const std::array name = {std::byte{1}, std::byte{0}, std::byte{0}, std::byte{0}, std::byte{'g'}};
+  const auto at = std::search(bad.begin() + 64, bad.end(), name.begin(), name.end());
+  ASSERT_NE(at, bad.end());
+  *(at + 4) = std::byte{0};
+  fix_checksum(bad);
+  abi::ContextHandle loaded{};
+  EXPECT_EQ(load(session, bad, &loaded), abi::kContextCreateFromBinary);
+}
+
 TEST(HostNpuBinary, SystemInterfaceDescribesIt) {
   Session session;
   TestGraph graph(session, "chain");

@@ -71,6 +71,59 @@ TEST(Form, TellsApartWhatLibrariesGetWrong) {
   EXPECT_EQ(product(-100), "MatMul [16-bit activations by a zero point off the centre]");
 }
 
+TEST(Form, TellsApartCastsThatApplyAScale) {
+  const auto cast = [](DataType from, Encoding from_scale, DataType to, Encoding to_scale) {
+    return FormOf("Cast").in(from, {4}, std::move(from_scale)).out(to, {4}, std::move(to_scale)).text();
+  };
+  const std::string wrong = "Cast [a scale other than 1 on one side]";
+  const Encoding one = Encoding::scale_offset(1.0f, 0);
+  EXPECT_EQ(cast(DataType::kFloat32, {}, DataType::kSfixed8, scale(0)), wrong);
+  EXPECT_EQ(cast(DataType::kFloat32, {}, DataType::kSfixed8, one), "Cast(f32) -> s8");
+  EXPECT_EQ(cast(DataType::kSfixed8, scale(0), DataType::kInt32, {}), wrong);
+  EXPECT_EQ(cast(DataType::kSfixed8, one, DataType::kInt32, {}), "Cast(s8) -> int32");
+  EXPECT_EQ(cast(DataType::kSfixed8, scale(0), DataType::kSfixed8, scale(0)), "Cast(s8) -> s8");
+  EXPECT_EQ(cast(DataType::kUfixed8, scale(0), DataType::kInt32, {}), "Cast(u8) -> int32");
+}
+
+TEST(Form, TellsApartBordersByWhereTheyAre) {
+  const auto pad = [](DataType type, uint32_t scheme, std::vector<uint32_t> amounts, std::vector<uint32_t> dims) {
+    const auto rank = static_cast<uint32_t>(dims.size());
+    const Encoding encoding = type == DataType::kFloat32 || type == DataType::kFloat16 ? Encoding::none() : scale(0);
+    return FormOf("Pad", {ParamDesc::u32("scheme", scheme), ParamDesc::tensor("pad_amount", {rank, 2}, std::move(amounts))}).in(type, dims, encoding).out(type, dims, encoding).text();
+  };
+  EXPECT_EQ(pad(DataType::kFloat32, 0, {0, 0, 1, 1, 0, 0, 0, 1}, {1, 2, 3, 4}), "Pad [constant border of the last of 4 dimensions of F32]");
+  EXPECT_EQ(pad(DataType::kSfixed8, 0, {0, 0, 1, 1, 0, 0, 1, 0}, {1, 2, 3, 4}), "Pad [constant border of the last of 4 dimensions of S8]");
+  EXPECT_EQ(pad(DataType::kFloat32, 0, {0, 0, 1, 1, 0, 0, 0, 0}, {1, 2, 3, 4}), "Pad(f32) -> f32");
+  EXPECT_EQ(pad(DataType::kFloat32, 0, {1, 1, 0, 1}, {2, 3}), "Pad(f32) -> f32");
+  EXPECT_EQ(pad(DataType::kUfixed8, 0, {0, 0, 1, 1, 0, 0, 0, 1}, {1, 2, 3, 4}), "Pad(u8) -> u8");
+  EXPECT_EQ(pad(DataType::kFloat16, 3, {1, 1, 0, 1}, {2, 3}), "Pad [edge of floats]");
+  EXPECT_EQ(pad(DataType::kFloat16, 0, {1, 1, 0, 1}, {2, 3}), "Pad(f16) -> f16");
+}
+
+TEST(Form, TellsApartWindowsSumsAndBetas) {
+  const auto pool = [](DataType type, std::vector<uint32_t> dims, uint32_t rounding, bool counts) {
+    const Encoding encoding = type == DataType::kFloat16 ? Encoding::none() : scale(0);
+    return FormOf("PoolAvg2d", {ParamDesc::tensor("filter_size", {2}, {2, 2}), ParamDesc::tensor("stride", {2}, {2, 2}), ParamDesc::tensor("pad_amount", {2, 2}, {0, 0, 0, 0}),
+                                ParamDesc::u32("rounding_mode", rounding), ParamDesc::boolean("count_pad_for_edges", counts)})
+        .in(type, dims, encoding)
+        .out(type, {1, 3, 3, dims[3]}, encoding)
+        .text();
+  };
+  EXPECT_EQ(pool(DataType::kFloat16, {1, 5, 6, 16}, 1, false), "PoolAvg2d [windows of floats that stand out of the image]");
+  EXPECT_EQ(pool(DataType::kFloat16, {1, 6, 6, 16}, 1, false), "PoolAvg2d(f16) -> f16");
+  EXPECT_EQ(pool(DataType::kFloat16, {1, 5, 6, 16}, 0, true), "PoolAvg2d(f16) -> f16");
+  EXPECT_EQ(pool(DataType::kFloat16, {1, 6, 6, 1}, 0, true), "PoolAvg2d [floats, padding counts, one channel]");
+  EXPECT_EQ(pool(DataType::kUfixed8, {1, 5, 6, 1}, 1, true), "PoolAvg2d(u8) -> u8");
+  const auto sum = [](uint32_t axis) {
+    return FormOf("CumulativeSum", {ParamDesc::u32("axis", axis)}).in(DataType::kUfixed8, {2, 3}, scale(0)).out(DataType::kUfixed8, {2, 3}, scale(0)).text();
+  };
+  EXPECT_EQ(sum(0), "CumulativeSum [U8 along another axis than the last]");
+  EXPECT_EQ(sum(1), "CumulativeSum(u8) -> u8");
+  const auto x = [] { return std::move(FormOf("RmsNorm").in(DataType::kFloat16, {2, 4}).constant(DataType::kFloat16, {4})); };
+  EXPECT_EQ(x().constant(DataType::kFloat16, {4}).out(DataType::kFloat16, {2, 4}).text(), "RmsNorm(f16, f16 constant, f16 constant) -> f16");  // zeros
+  EXPECT_EQ(x().in(DataType::kFloat16, {4}).out(DataType::kFloat16, {2, 4}).text(), "RmsNorm [floats with a beta that is not 0]");
+}
+
 TEST(Form, NamesTheConditionWhateverTheTypes) {
   const auto product = [](std::vector<ParamDesc> params, DataType x) {
     FormOf form("MatMul", std::move(params));
