@@ -117,7 +117,7 @@ bool scaled_cast(const View& v) {
   const abi::Tensor &from = v.inputs[0], &to = v.outputs[0];
   const auto scaled = [](const abi::Tensor& tensor) { return has_one_scale(tensor) && tensor.v1.quantize.scale_offset.scale != 1.0f; };
   if (has_one_scale(from) && has_one_scale(to)) return false;
-  return (from.v1.dtype == DT::kSfixed8 && scaled(from)) || ((to.v1.dtype == DT::kSfixed8 || to.v1.dtype == DT::kUfixed16) && scaled(to));
+  return (from.v1.dtype == DT::kSfixed8 && scaled(from)) || (is_float(from.v1.dtype) && (to.v1.dtype == DT::kSfixed8 || to.v1.dtype == DT::kUfixed16) && scaled(to));
 }
 
 bool sums_across_rows(const View& v) {
