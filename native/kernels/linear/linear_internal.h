@@ -112,5 +112,9 @@ extern const LinearKernel kPortableLinear;
 extern const LinearKernel kAvx2Linear;
 extern const LinearKernel kAvx512Linear;
 #endif
+#ifdef LUTRA_ARM64
+/// LinearKernel::quantize_rows.
+void quantize_rows_neon(const float* x, size_t x_stride, uint32_t n, uint32_t cols, std::byte* out);
+#endif
 
 }  // namespace lutra::kernels

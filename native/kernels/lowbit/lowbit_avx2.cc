@@ -1,6 +1,6 @@
 // AVX2 kernels of low-bit weights: two registers of 8 rows, one 32-bit lane a row. A lane's bytes are multiplied and added in pairs by VPMADDUBSW, whose 16-bit sums cannot
 // overflow within a chunk: at most 16 · 508 of tables, 16 · 15 · 127 of codes.
-#include "kernels/lowbit/lowbit_internal.h"
+#include "kernels/lowbit/lowbit_parts.h"
 
 #ifdef LUTRA_X86
 #include <immintrin.h>
@@ -14,9 +14,6 @@ namespace lutra::kernels {
 namespace {
 
 constexpr size_t kPrefetchAhead = 8192;
-constexpr uint32_t kRowBlock = 32;  // rows of x that share one unpacking
-constexpr uint32_t kPartChunks = 16;
-constexpr size_t kCodeBytes = kTileRows * kChunkCols;  // of an unpacked chunk: [quad][row][4 columns]
 
 LUTRA_INLINE256 __m256i load256(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 LUTRA_INLINE256 __m256i load_table(const std::byte* p) { return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
@@ -25,13 +22,6 @@ template <size_t Bytes>
 LUTRA_INLINE256 void prefetch(const std::byte* p) {
   for (size_t i = 0; i < Bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + kPrefetchAhead + i), _MM_HINT_T0);
 }
-
-/// Chunks with one scale a row: a group, or a piece of a row that is one group.
-struct Part {
-  const std::byte* chunks;
-  uint32_t first, count;
-  const std::byte* numbers;
-};
 
 /// 8 of the 16 numbers behind a group.
 LUTRA_INLINE256 __m256 load_numbers(const LowBitFormat& format, const std::byte* numbers, uint32_t half) {
@@ -289,45 +279,6 @@ LUTRA_TARGET_AVX2 void dot_part(const LowBitFormat& format, const GroupTerms& te
 
 // --- what both families share ------------------------------------------------------------------------------------------------------------
 
-using PartKernel = void (*)(const LowBitFormat&, const GroupTerms&, const Part&, const std::byte* prepared, uint32_t n, uint32_t cols, float (*y)[kTileRows]);
-
-constexpr PartKernel kLutParts[] = {lut_part<1>, lut_part<2>, lut_part<3>};
-constexpr PartKernel kDotParts[] = {dot_part<1>, dot_part<2>, dot_part<3>, dot_part<4>};
-
-/// One tile times n ≤ kRowBlock rows, part by part.
-void multiply_tile(const PackedWeight& weight, const LowBitFormat& format, Family family, PartKernel kernel, uint32_t tile, const std::byte* prepared, uint32_t n, float* y, size_t y_stride) {
-  const GroupTerms terms = GroupTerms::of(format, family);
-  alignas(32) float sums[kRowBlock][kTileRows] = {};
-  const uint32_t chunks = chunks_of(weight.cols), per_group = group_chunks(format, weight.cols);
-  const std::byte* at = low_bit_tile(weight, format, tile);
-  for (uint32_t begin = 0; begin < chunks; begin += per_group) {
-    const uint32_t end = std::min(chunks, begin + per_group);
-    const std::byte* numbers = at + (end - begin) * chunk_bytes(format.bits);
-    for (uint32_t first = begin; first < end; first += kPartChunks) {
-      const Part part = {at + (first - begin) * chunk_bytes(format.bits), first, std::min(kPartChunks, end - first), numbers};
-      kernel(format, terms, part, prepared, n, weight.cols, sums);
-    }
-    at = numbers + numbers_bytes(format);
-  }
-  const uint32_t rows = tile_rows(weight, tile);
-  for (uint32_t r = 0; r < n; ++r) {
-    add_spikes(weight, format, family, tile, prepared + r * PreparedLayout::of(family, weight.cols).stride, sums[r]);
-    std::memcpy(y + r * y_stride + size_t{tile} * kTileRows, sums[r], rows * sizeof(float));
-  }
-}
-
-template <Family F>
-void run(const PackedWeight& weight, const std::byte* prepared, uint32_t n, uint32_t tile_begin, uint32_t tile_end, float* y, size_t y_stride) {
-  const LowBitFormat format = *low_bit_format(weight.type);
-  const PartKernel kernel = F == Family::kLut ? kLutParts[format.bits - 1] : kDotParts[format.bits - 1];
-  const size_t stride = PreparedLayout::of(F, weight.cols).stride;
-  for (uint32_t tile = tile_begin; tile < tile_end; ++tile) {
-    for (uint32_t r = 0; r < n; r += kRowBlock) {
-      multiply_tile(weight, format, F, kernel, tile, prepared + r * stride, std::min(kRowBlock, n - r), y + r * y_stride, y_stride);
-    }
-  }
-}
-
 template <Family F, uint8_t Bits>
 LUTRA_TARGET_AVX2 void chunk_sums(const std::byte* chunk, const std::byte* row, uint32_t index, int32_t* out) {
   __m256i sums[2][1];
@@ -345,24 +296,19 @@ LUTRA_TARGET_AVX2 void chunk_sums(const std::byte* chunk, const std::byte* row, 
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), sums[1][0]);
 }
 
-using ChunkSums = void (*)(const std::byte*, const std::byte*, uint32_t, int32_t*);
-constexpr ChunkSums kLutSums[] = {chunk_sums<Family::kLut, 1>, chunk_sums<Family::kLut, 2>, chunk_sums<Family::kLut, 3>};
-constexpr ChunkSums kDotSums[] = {chunk_sums<Family::kDot, 1>, chunk_sums<Family::kDot, 2>, chunk_sums<Family::kDot, 3>, chunk_sums<Family::kDot, 4>};
-
-template <Family F>
-void accumulators(const PackedWeight& weight, const std::byte* prepared, uint32_t row, uint32_t tile, int32_t* out) {
-  const LowBitFormat format = *low_bit_format(weight.type);
-  const ChunkSums sums = F == Family::kLut ? kLutSums[format.bits - 1] : kDotSums[format.bits - 1];
-  for_each_chunk(weight, format, tile, [&](uint32_t index, const std::byte* chunk) { sums(chunk, prepared + row * PreparedLayout::of(F, weight.cols).stride, index, out + index * kTileRows); });
-}
+constexpr PartKernels kLutParts = {lut_part<1>, lut_part<2>, lut_part<3>};
+constexpr PartKernels kDotParts = {dot_part<1>, dot_part<2>, dot_part<3>, dot_part<4>};
+constexpr ChunkSums kLutSums = {chunk_sums<Family::kLut, 1>, chunk_sums<Family::kLut, 2>, chunk_sums<Family::kLut, 3>};
+constexpr ChunkSums kDotSums = {chunk_sums<Family::kDot, 1>, chunk_sums<Family::kDot, 2>, chunk_sums<Family::kDot, 3>, chunk_sums<Family::kDot, 4>};
 
 void quantize(const float* x, uint32_t cols, std::byte* out) { kAvx2Linear.quantize_rows(x, cols, 1, cols, out); }
 
 }  // namespace
 
-const LowBitKernel kAvx2Lut = {"lut-avx2", Family::kLut, Isa::kAvx2, takes_planes, prepared_size<Family::kLut>, prepare<Family::kLut, build_tables>, run<Family::kLut>,
-                               accumulators<Family::kLut>};
-const LowBitKernel kAvx2Dot = {"dot-avx2", Family::kDot, Isa::kAvx2, takes_all, prepared_size<Family::kDot>, prepare<Family::kDot, quantize>, run<Family::kDot>, accumulators<Family::kDot>};
+const LowBitKernel kAvx2Lut = {"lut-avx2", Family::kLut, Isa::kAvx2, takes_planes, prepared_size<Family::kLut>, prepare<Family::kLut, build_tables>, run<Family::kLut, kLutParts>,
+                               accumulators<Family::kLut, kLutSums>};
+const LowBitKernel kAvx2Dot = {"dot-avx2", Family::kDot, Isa::kAvx2, takes_all, prepared_size<Family::kDot>, prepare<Family::kDot, quantize>, run<Family::kDot, kDotParts>,
+                               accumulators<Family::kDot, kDotSums>};
 
 }  // namespace lutra::kernels
 #endif

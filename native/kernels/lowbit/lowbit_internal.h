@@ -104,5 +104,8 @@ extern const LowBitKernel kPortableLut, kPortableDot;
 #ifdef LUTRA_X86
 extern const LowBitKernel kAvx2Lut, kAvx2Dot;
 #endif
+#ifdef LUTRA_ARM64
+extern const LowBitKernel kNeonLut, kNeonDot, kDotprodLut, kDotprodDot;
+#endif
 
 }  // namespace lutra::kernels

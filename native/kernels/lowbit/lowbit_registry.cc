@@ -1,17 +1,22 @@
+#include <limits>
+
 #include "kernels/lowbit/lowbit_internal.h"
 
 namespace lutra::kernels {
 namespace {
 
 // Which family runs a number of bits up to how many rows, by tier: below `lut_rows[bits - 1]` rows the tables, from there on dot products, whose unpacking the rows
-// share. Measured by tests/bench/lowbit_bench.cc.
+// share. Measured by tests/bench/lowbit_bench.cc; of ARM, counted by scripts/arm64 loops.
 struct Tuning {
   Isa isa;
   uint32_t lut_rows[4];
 };
+constexpr uint32_t kAlways = std::numeric_limits<uint32_t>::max();
 constexpr Tuning kTuning[] = {
     {Isa::kPortable, {2, 2, 2, 0}},
     {Isa::kAvx2, {4, 4, 4, 0}},
+    {Isa::kNeon, {kAlways, kAlways, 9, 0}},
+    {Isa::kDotprod, {kAlways, 12, 8, 0}},
 };
 
 const LowBitKernel* find(Isa isa, Family family) noexcept {
@@ -26,6 +31,8 @@ const LowBitKernel* find(Isa isa, Family family) noexcept {
 std::span<const LowBitKernel> low_bit_kernels() noexcept {
 #ifdef LUTRA_X86
   static const LowBitKernel all[] = {kPortableLut, kPortableDot, kAvx2Lut, kAvx2Dot};
+#elif defined(LUTRA_ARM64)
+  static const LowBitKernel all[] = {kPortableLut, kPortableDot, kNeonLut, kNeonDot, kDotprodLut, kDotprodDot};
 #else
   static const LowBitKernel all[] = {kPortableLut, kPortableDot};
 #endif
@@ -33,10 +40,11 @@ std::span<const LowBitKernel> low_bit_kernels() noexcept {
 }
 
 const LowBitKernel& low_bit_kernel(const LowBitFormat& format, Isa isa, uint32_t n) noexcept {
+  const Tuning* best = kTuning;
   for (const Tuning& tuning : kTuning) {
-    if (tuning.isa == isa) return *find(isa, n < tuning.lut_rows[format.bits - 1] ? Family::kLut : Family::kDot);
+    if (isa_includes(isa, tuning.isa)) best = &tuning;
   }
-  return low_bit_kernel(format, isa == Isa::kAvx512 ? Isa::kAvx2 : Isa::kPortable, n);
+  return *find(best->isa, n < best->lut_rows[format.bits - 1] ? Family::kLut : Family::kDot);
 }
 
 }  // namespace lutra::kernels
