@@ -14,8 +14,10 @@ namespace {
 constexpr uint32_t kDotRows = 2;  // 16 sums
 
 struct Sums {
-  int16x8_t low = vdupq_n_s16(0), high = vdupq_n_s16(0);  // of two words each
+  int16x8_t low, high;  // of two words each
 };
+
+LUTRA_LOWBIT_INLINE void clear(Sums& sums) { sums.low = sums.high = vdupq_n_s16(0); }
 
 struct Activations {
   const int8_t* codes;

@@ -6,7 +6,7 @@ namespace lutra::kernels {
 namespace {
 
 // Which family runs a number of bits up to how many rows, by tier: below `lut_rows[bits - 1]` rows the tables, from there on dot products, whose unpacking the rows
-// share. Measured by tests/bench/lowbit_bench.cc; of ARM, counted by scripts/arm64 loops.
+// share. Measured by tests/bench/lowbit_bench.cc; of ARM, from the cycles of scripts/arm64 loops.
 struct Tuning {
   Isa isa;
   uint32_t lut_rows[4];
@@ -15,8 +15,8 @@ constexpr uint32_t kAlways = std::numeric_limits<uint32_t>::max();
 constexpr Tuning kTuning[] = {
     {Isa::kPortable, {2, 2, 2, 0}},
     {Isa::kAvx2, {4, 4, 4, 0}},
-    {Isa::kNeon, {kAlways, kAlways, 9, 0}},
-    {Isa::kDotprod, {kAlways, 12, 8, 0}},
+    {Isa::kNeon, {kAlways, 12, 5, 0}},
+    {Isa::kDotprod, {12, 16, 8, 0}},
 };
 
 const LowBitKernel* find(Isa isa, Family family) noexcept {
