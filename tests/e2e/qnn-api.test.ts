@@ -105,6 +105,30 @@ describe.each(LIBRARIES)('$name', (tested) => {
     expect([...result.z!].slice(0, 8)).toEqual([0, 0, 0, 0, 1, 2, 3, 4]);
   });
 
+  it('takes a float RmsNorm with a beta only where it is computed right', () => {
+    const builder = context.createGraph('beta');
+    const x = builder.input('x', { dtype: 'f16', dims: [2, 16] });
+    const gamma = builder.constant('gamma', { dtype: 'f16', dims: [16], data: qnn.toF16(randoms(16, 3)) });
+    const beta = builder.constant('beta', { dtype: 'f16', dims: [16], data: qnn.toF16(randoms(16, 4)) });
+    const node = { inputs: [x, gamma, beta], outputs: [builder.output('y', x)], params: { epsilon: 1e-5, axes: [1] } } as const;
+    const refusal = builder.validate('RmsNorm', node);
+    if (tested === HTP) {
+      expect(refusal).toMatchObject({ code: 'LUTRA_QNN_NODE', message: expect.stringMatching(/leaves the beta of a float RmsNorm out/) });
+      expect(refusal?.remedy).not.toBe('');
+      expect(codeOf(() => builder.op('RmsNorm', node))).toBe('LUTRA_QNN_NODE');
+      return;
+    }
+    expect(refusal).toBeNull();
+    builder.op('RmsNorm', node);
+    const values = qnn.fromF16(qnn.toF16(randoms(32, 5)));
+    const found = qnn.fromF16(builder.finalize({ inputs: [x], outputs: node.outputs }).execute({ x: qnn.toF16(values) }).y);
+    const mean = values.subarray(0, 16).reduce((sum, value) => sum + value * value, 0) / 16;
+    for (let i = 0; i < 16; i++) {
+      const expected = (values[i]! / Math.sqrt(mean + 1e-5)) * randoms(16, 3)[i]! + randoms(16, 4)[i]!;
+      expect(found[i]).toBeCloseTo(expected, 2);
+    }
+  });
+
   it('takes tensor parameters and untyped nodes: Conv2d in both notations gives the same', () => {
     const wEncoding = qnn.axis(3, [0.01, 0.02, 0.03, 0.04]);
     const results = [true, false].map((typed) => {
