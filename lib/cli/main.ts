@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { nearest } from '../runtime/options.js';
 import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
+import { benchKernelsCommand } from './bench.js';
 import { convertCommand } from './convert.js';
 import { evalCommand } from './eval.js';
 import { inspectCommand } from './inspect.js';
@@ -20,6 +21,7 @@ const commands: readonly Command[] = [
   qnnInfoCommand,
   qnnProbeCommand,
   qnnQuarantineCommand,
+  benchKernelsCommand,
 ];
 
 function version(): string {

@@ -6,6 +6,11 @@ export interface PackedHandle {
   readonly [kind]: 'packed weight';
 }
 
+/** Memory that measurements read. */
+export interface ArenaHandle {
+  readonly [kind]: 'arena';
+}
+
 export interface NativeKernel {
   name: string;
   family: 'lut' | 'dot' | 'linear';
@@ -43,4 +48,20 @@ export interface NativeKernels {
     threads: number,
   ): Float32Array;
   dispose(weight: PackedHandle): void;
+  arena(megabytes: number): ArenaHandle;
+  /** Microseconds of each of `count` products; cold ones read weights that no product before them has read for as long as the arena is large. */
+  timeProducts(
+    arena: ArenaHandle,
+    kernel: string,
+    type: number,
+    rows: number,
+    columns: number,
+    n: number,
+    threads: number,
+    warm: boolean,
+    count: number,
+  ): Float64Array;
+  /** Microseconds of each of `count` reads of `bytes`, for every kind of load. */
+  timeReads(arena: ArenaHandle, bytes: number, threads: number, count: number): { name: string; us: Float64Array }[];
+  dropArena(arena: ArenaHandle): void;
 }

@@ -13,6 +13,7 @@
 #include "napi/arguments.h"
 #include "napi/handle.h"
 #include "napi/kernel_variants.h"
+#include "napi/kernels_table.h"
 #include "napi/packed_weight.h"
 #include "napi/weights.h"
 
@@ -21,24 +22,7 @@ namespace {
 
 using kernels::WeightType;
 
-constexpr uint32_t kMaxThreads = 256;
 constexpr uint32_t kProbedRows = 64;  // the choice of a kernel is asked for up to so many rows
-
-/// Threads of an environment's products, made when a product first wants more than the calling one.
-class Pools {
- public:
-  ThreadPool* of(uint32_t threads) {
-    if (threads == 1) return nullptr;
-    if (pool_ == nullptr || pool_->threads() != threads) pool_ = std::make_unique<ThreadPool>(threads);
-    return pool_.get();
-  }
-  void clear() { pool_.reset(); }
-
- private:
-  std::unique_ptr<ThreadPool> pool_;
-};
-
-using Call = Napi::Value (*)(const Napi::CallbackInfo& info, Pools& pools);
 
 /// A weight whose memory the garbage collector knows of.
 class WeightHandle : public Owner<OwnedWeight> {
@@ -241,8 +225,7 @@ Napi::Value gemv(const Napi::CallbackInfo& info, Pools& pools) {
   const auto out = given(info[3]) ? info[3].As<Napi::Float32Array>() : new_array<Napi::Float32Array>(info.Env(), n * weight->rows);
   const auto y = floats(out, "y");
   check_length("y", y.size(), n * weight->rows, std::to_string(n) + " rows of " + std::to_string(weight->rows) + " outputs");
-  const uint32_t threads = a.u32(5, "threads"), rows = static_cast<uint32_t>(n);
-  if (threads < 1 || threads > kMaxThreads) throw Error(ErrorCode::kInvalidArgument, "threads = " + std::to_string(threads), "use 1 to 256");
+  const uint32_t threads = thread_count(info, 5), rows = static_cast<uint32_t>(n);
   const KernelVariant kernel = given(info[4]) ? named_variant(a.string(4, "kernel"), weight->type) : chosen_variant(weight->type, best_isa(), rows);
   check_finite("x", x);
   AlignedBuffer prepared(kernel.prepared_size(rows, weight->cols));
@@ -292,25 +275,36 @@ Napi::Value list(const Napi::CallbackInfo& info, Pools&) {
 
 }  // namespace
 
+KernelTable::KernelTable(Napi::Env env) : env_(env), pools_(std::make_shared<Pools>()), object_(Napi::Object::New(env)) {
+  env.AddCleanupHook([pools = pools_] { pools->clear(); });
+}
+
+void KernelTable::add(const char* name, KernelCall call) {
+  const auto body = [pools = pools_, call](const Napi::CallbackInfo& info) -> Napi::Value { return guarded(info.Env(), [&] { return call(info, *pools); }); };
+  object_.Set(name, Napi::Function::New(env_, body, name));
+}
+
+uint32_t thread_count(const Napi::CallbackInfo& info, size_t index) {
+  constexpr uint32_t kMost = 256;
+  const uint32_t threads = Arguments(info).u32(index, "threads");
+  if (threads < 1 || threads > kMost) throw Error(ErrorCode::kInvalidArgument, "threads = " + std::to_string(threads), "use 1 to 256");
+  return threads;
+}
+
 void add_kernels(Napi::Env env, Napi::Object exports) {
-  const auto pools = std::make_shared<Pools>();
-  env.AddCleanupHook([pools] { pools->clear(); });
-  Napi::Object table = Napi::Object::New(env);
-  const auto add = [&](const char* name, Call call) {
-    const auto body = [pools, call](const Napi::CallbackInfo& info) -> Napi::Value { return guarded(info.Env(), [&] { return call(info, *pools); }); };
-    table.Set(name, Napi::Function::New(env, body, name));
-  };
-  add("list", list);
-  add("packValues", pack_values);
-  add("packCodes", pack_codes);
-  add("packBlocks", pack_blocks);
-  add("describe", describe);
-  add("toBytes", to_bytes);
-  add("fromBytes", from_bytes);
-  add("dequantize", dequantize);
-  add("gemv", gemv);
-  add("dispose", dispose);
-  exports.Set("kernels", table);
+  KernelTable table(env);
+  table.add("list", list);
+  table.add("packValues", pack_values);
+  table.add("packCodes", pack_codes);
+  table.add("packBlocks", pack_blocks);
+  table.add("describe", describe);
+  table.add("toBytes", to_bytes);
+  table.add("fromBytes", from_bytes);
+  table.add("dequantize", dequantize);
+  table.add("gemv", gemv);
+  table.add("dispose", dispose);
+  add_bench_calls(table);
+  exports.Set("kernels", table.object());
 }
 
 }  // namespace lutra::addon

@@ -32,8 +32,9 @@ const libLayers = {
   native: ['graph'],
   qnn: ['files', 'graph', 'native'],
   kernels: ['graph', 'native', 'runtime/options.js'],
+  bench: ['graph', 'native', 'kernels'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
-  cli: ['files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'kernels', 'runtime'],
+  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'kernels', 'runtime'],
 };
 
 const breaches = [];

@@ -13,16 +13,13 @@
 #include <ctime>
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <vector>
 
 #include "base/cpu.h"
 #include "base/f16.h"
 #include "kernels/linear/linear.h"
-#ifdef LUTRA_X86
-#include <immintrin.h>
-#endif
+#include "kernels/read/read.h"
 
 namespace {
 
@@ -61,41 +58,13 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-uint64_t read_portable(const std::byte* p, size_t bytes) {
-  uint64_t sum[8] = {};
-  for (size_t i = 0; i + 64 <= bytes; i += 64) {
-    for (int j = 0; j < 8; ++j) {
-      uint64_t word;
-      __builtin_memcpy(&word, p + i + 8 * j, 8);
-      sum[j] += word;
-    }
+/// The widest loads of this machine, with or without prefetches 8 KB ahead, as the kernels have them.
+const ReadKernel& widest_read(bool prefetches) {
+  const ReadKernel* widest = &read_kernels().front();
+  for (const ReadKernel& one : read_kernels()) {
+    if (isa_available(one.isa) && one.prefetches == prefetches) widest = &one;
   }
-  return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
-}
-
-#ifdef LUTRA_X86
-template <bool Prefetch>
-LUTRA_TARGET_AVX512 uint64_t read_avx512(const std::byte* p, size_t bytes) {
-  __m512i sum[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
-  for (size_t i = 0; i + 256 <= bytes; i += 256) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      if constexpr (Prefetch) _mm_prefetch(reinterpret_cast<const char*>(p + i + 64 * j + 8192), _MM_HINT_T0);
-      sum[j] = _mm512_add_epi64(sum[j], _mm512_loadu_si512(p + i + 64 * j));
-    }
-  }
-  uint64_t lanes[8];
-  _mm512_storeu_si512(lanes, _mm512_add_epi64(_mm512_add_epi64(sum[0], sum[1]), _mm512_add_epi64(sum[2], sum[3])));
-  return std::accumulate(lanes, lanes + 8, uint64_t{0});
-}
-#endif
-
-/// A plain read of memory with the widest loads of this machine; with `prefetch`, 8 KB ahead like the kernels.
-uint64_t read_memory(const std::byte* p, size_t bytes, [[maybe_unused]] bool prefetch) {
-#ifdef LUTRA_X86
-  if (isa_available(Isa::kAvx512)) return prefetch ? read_avx512<true>(p, bytes) : read_avx512<false>(p, bytes);
-#endif
-  return read_portable(p, bytes);
+  return *widest;
 }
 
 struct Case {
@@ -137,8 +106,8 @@ void bench_decode(const LinearKernel& kernel, const Case& c) {
   constexpr int kWarmRuns = 100;
   std::vector<double> read, ahead, cold, warm, share;
   for (int round = 0; round < 15; ++round) {
-    read.push_back(seconds([&] { sink += read_memory(arena.get(), bytes * copies, false); }));
-    ahead.push_back(seconds([&] { sink += read_memory(arena.get(), bytes * copies, true); }));
+    read.push_back(seconds([&] { sink += widest_read(false).run(arena.get(), bytes * copies); }));
+    ahead.push_back(seconds([&] { sink += widest_read(true).run(arena.get(), bytes * copies); }));
     cold.push_back(seconds([&] {
       for (size_t copy = 0; copy < copies; ++copy) run(copy);
     }));

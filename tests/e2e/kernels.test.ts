@@ -18,6 +18,29 @@ describe('the example', () => {
   });
 });
 
+describe('lutra bench kernels', () => {
+  const bench = (...flags: string[]) =>
+    run(process.execPath, [
+      join(root, 'dist/cli/main.js'),
+      'bench',
+      'kernels',
+      '--no-peers',
+      '--rounds',
+      '2',
+      '--sizes',
+      '256x512',
+      ...flags,
+    ]);
+
+  it('prints a table, and with --json its rows', async () => {
+    const { stdout } = await bench('--formats', 'w2g64,w4g64m', '--threads', '1');
+    expect(stdout).toMatch(/^read line, 1 thread: \d+\.\d GB\/s/m);
+    expect(stdout.match(/^\S+ \* +w2g64 +2\.25 +256 × 512 +1 +1 +(cold|warm) /gm)).toHaveLength(2);
+    const { rows } = JSON.parse((await bench('--json', '--formats', 'w2g64', '--n', '4')).stdout) as { rows: { threads: number }[] };
+    expect(new Set(rows.map(({ threads }) => threads))).toEqual(new Set([1, 2]));
+  });
+});
+
 describe('worker threads', () => {
   it('end at any moment of a product, and the threads of their products with them', async () => {
     const code = `

@@ -52,6 +52,13 @@ const lines: BadCase[] = [
   usage('npu, cpu or reference', (world) => ['inspect', model(world), '--plan', 'gpu']),
   usage('stands alone', (world) => ['inspect', model(world), '--eager', '--verify']),
   usage('--text is missing', (world) => ['eval', model(world)]),
+  usage('bench needs one of: bench kernels', () => ['bench']),
+  usage("'4096'", () => ['bench', 'kernels', '--sizes', '4096']),
+  usage("'100000x64'", () => ['bench', 'kernels', '--sizes', '64x64,100000x64']),
+  usage("'64x65'", () => ['bench', 'kernels', '--sizes', '64x65']),
+  usage("'0'", () => ['bench', 'kernels', '--threads', '1,0']),
+  usage("''", () => ['bench', 'kernels', '--n', '1,']),
+  usage("'0'", () => ['bench', 'kernels', '--rounds', '0']),
 ];
 
 const output = (world: World): string => place(world, 'converted');
@@ -66,6 +73,7 @@ const thing = (world: World, kind: string): string => {
 };
 
 const calls: BadCase[] = [
+  command('bench kernels: a format that is not there', 'LUTRA_INVALID_ARGUMENT', 'w5g32', () => ['bench', 'kernels', '--formats', 'w5g32']),
   command('run: a directory that is not there', 'LUTRA_NOT_FOUND', 'nowhere', ({ root }) => ['run', `${root}/nowhere`, ...prompt]),
   command('run: a GGUF file', 'LUTRA_BAD_FILE', 'is a file', ({ files }) => ['run', files.path, ...prompt]),
   command('run: a device', 'LUTRA_BAD_FILE', '/dev/zero', () => ['run', '/dev/zero', ...prompt]),
