@@ -20,8 +20,8 @@ LEAST_MULTIPLICATIONS = 16  # loops with fewer work on the last rows
 # Most vector operations per 256 weights, of those that look up, multiply, mask, shift, move and extract: all but the floats at the end of a chunk and MOVI, which renames a register.
 BARS = {("lowbit_dotprod", "dot_rows<4, 1>"): 35, ("lowbit_dotprod", "lut_part<2>"): 26, ("lowbit_dotprod", "lut_part<1>"): 13}
 UNCOUNTED = {"movi", "scvtf", "fmla"}
-# For comparison, what T-MAC does with 64 looked-up entries, 256 weights of one bit: those of two quads are added in 16 bits, then to the sums. Without what it does with scales.
-WIDENING = """
+# For comparison, what T-MAC does with 64 looked-up entries, 256 weights of one bit: those of two quads are added in 16 bits, then to the sums.
+LOOK_UPS = """
 ldp q0, q1, [x0], #32
 and v2.16b, v0.16b, v31.16b
 ushr v3.16b, v0.16b, #4
@@ -39,7 +39,9 @@ add v20.8h, v20.8h, v6.8h
 add v21.8h, v21.8h, v7.8h
 add v22.8h, v22.8h, v8.8h
 add v23.8h, v23.8h, v9.8h
-""".strip().split("\n")
+"""
+# 128 entries with their share of the scales, one per 64 columns: eight conversions and multiplications (F16) for every 512 entries.
+WIDENING = 2 * LOOK_UPS.strip().split("\n") + ["scvtf v24.8h, v20.8h", "fmla v25.8h, v24.8h, v15.h[0]"]
 
 
 def functions(path):
@@ -89,7 +91,7 @@ def cycles(loop, processor):
 
 def short(name):
     """`tile<4>` of `void lutra::kernels::(anonymous namespace)::tile<4>(unsigned char const*, …)`."""
-    plain = re.sub(r"\((?:lutra::kernels::GemmLayout|unsigned char)\)|(?<=\d)u\b", "", name.replace("(anonymous namespace)::", ""))
+    plain = re.sub(r"\((?:lutra::kernels::(?:GemmLayout|WeightType)|unsigned char)\)|(?<=\d)u\b", "", name.replace("(anonymous namespace)::", ""))
     return re.sub(r"^.*?::(\w+(<[^(]*>)?)\(.*", r"\1", plain)
 
 
@@ -98,7 +100,7 @@ def macs_of(counts, macs=MACS):
 
 
 def products(paths):
-    head = f"{'object':14} {'function':12} {'MACs':>5} {'instr':>5} {'vector ops / 256 MACs':>22}"
+    head = f"{'object':14} {'function':21} {'MACs':>5} {'instr':>5} {'vector ops / 256 MACs':>22}"
     print(head + ("".join(f"{'MACs/cycle ' + name:>24}" for name in PROCESSORS) if MCA else "   (llvm-mca is not installed)"))
     for path in paths:
         for name, body in functions(path):
@@ -108,7 +110,7 @@ def products(paths):
                     continue
                 macs = macs_of(counts)
                 vector = sum(is_vector(text) for text in loop)
-                row = f"{stem(path):14} {short(name):12} {macs:5} {len(loop):5} {256 * vector / macs:22.1f}"
+                row = f"{stem(path):14} {short(name):21} {macs:5} {len(loop):5} {256 * vector / macs:22.1f}"
                 for processor in PROCESSORS if MCA else ():
                     spent = cycles(loop, processor)
                     row += f"{macs / spent:24.1f}" if spent else f"{'-':>24}"
@@ -138,9 +140,11 @@ def cycles_per_256(loop, weights):
 def low_bit(paths):
     """True when no loop is above its bar and none is missing."""
     print(f"\nper 256 weights {'':15} {'instr':>6} {'counted':>8} {'bar':>4} {'vector':>7}" + "".join(f"{name:>14}" for name in PROCESSORS if MCA))
-    for bits in (1, 2, 4):
-        operations = sum(is_vector(text) for text in WIDENING) * bits
-        print(f"{'T-MAC':14} {f'widening, {bits} bit':16} {len(WIDENING) * bits:6} {operations:8} {'':4} {operations:7}{cycles_per_256(WIDENING, 256 / bits)}")
+    for bits in (1, 2, 3, 4):
+        vector = [mnemonic(text) for text in WIDENING if is_vector(text)]
+        counted = sum(one not in UNCOUNTED for one in vector)
+        weights = 512 / bits
+        print(f"{'T-MAC':14} {f'widening, {bits} bit':16} {256 * len(WIDENING) / weights:6.0f} {256 * counted / weights:8.1f} {'':4} {256 * len(vector) / weights:7.1f}{cycles_per_256(WIDENING, weights)}")
     missing, above = set(BARS), []
     for path in paths:
         for name, body in functions(path):

@@ -42,7 +42,7 @@ void dequantize_row(const PackedWeight& weight, uint32_t row, float* out) noexce
 size_t quantized_rows_size(uint32_t n, uint32_t cols) noexcept;
 
 struct LinearKernel {
-  const char* name;  // "portable", "avx2", "avx512"
+  const char* name;  // of isa_name
   Isa isa;
   /// x [n, cols] F32, rows `x_stride` floats apart → the 8-bit form, in a layout private to the kernel tier.
   void (*quantize_rows)(const float* x, size_t x_stride, uint32_t n, uint32_t cols, std::byte* out);

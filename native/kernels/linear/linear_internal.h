@@ -113,6 +113,8 @@ extern const LinearKernel kAvx2Linear;
 extern const LinearKernel kAvx512Linear;
 #endif
 #ifdef LUTRA_ARM64
+extern const LinearKernel kNeonLinear;
+extern const LinearKernel kDotprodLinear;
 /// LinearKernel::quantize_rows.
 void quantize_rows_neon(const float* x, size_t x_stride, uint32_t n, uint32_t cols, std::byte* out);
 #endif

@@ -14,6 +14,8 @@ struct Registry {
 const Registry& registry() noexcept {
 #ifdef LUTRA_X86
   static const Registry all = {{kPortableLinear, kAvx2Linear, kAvx512Linear}, 3};
+#elif defined(LUTRA_ARM64)
+  static const Registry all = {{kPortableLinear, kNeonLinear, kDotprodLinear}, 3};
 #else
   static const Registry all = {{kPortableLinear}, 1};
 #endif

@@ -20,8 +20,6 @@ constexpr uint32_t pass_selects(uint8_t bits, uint32_t pass) noexcept {
 }
 
 inline uint8x16_t repeat_word(uint32_t word) noexcept { return vreinterpretq_u8_u32(vdupq_n_u32(word)); }
-inline const uint8_t* bytes_at(const std::byte* p) noexcept { return reinterpret_cast<const uint8_t*>(p); }
-inline const int8_t* codes_at(const std::byte* p) noexcept { return reinterpret_cast<const int8_t*>(p); }
 
 /// Four of the 16 numbers behind a group.
 inline float32x4_t load_numbers(const LowBitFormat& format, const std::byte* numbers, uint32_t quarter) noexcept {
