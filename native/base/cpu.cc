@@ -13,9 +13,9 @@
 namespace lutra {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
+constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vbmi, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 #if defined(LUTRA_X86)
-constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512};
+constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vbmi};
 #elif defined(LUTRA_ARM64)
 constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 // Bits of the kernel's auxiliary vector, by number because old headers lack the names.
@@ -32,6 +32,7 @@ const char* isa_name(Isa isa) noexcept {
     case Isa::kPortable: return "portable";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Vbmi: return "avx512vbmi";
     case Isa::kNeon: return "neon";
     case Isa::kDotprod: return "dotprod";
     case Isa::kI8mm: return "i8mm";
@@ -48,6 +49,7 @@ bool isa_available(Isa isa) noexcept {
     return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
   }
+  if (isa == Isa::kAvx512Vbmi) return isa_available(Isa::kAvx512) && __builtin_cpu_supports("avx512vbmi");
 #elif defined(LUTRA_ARM64)
   if (isa == Isa::kNeon) return true;
   if (isa == Isa::kDotprod) return (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0;
@@ -66,7 +68,7 @@ Isa best_isa() {
                   "unset LUTRA_FORCE_KERNEL or set it to portable");
     }
     throw Error(ErrorCode::kInvalidArgument, std::string("LUTRA_FORCE_KERNEL=") + forced + " names no kernel tier",
-                "use portable, avx2, avx512, neon, dotprod or i8mm");
+                "use portable, avx2, avx512, avx512vbmi, neon, dotprod or i8mm");
   }
   Isa best = Isa::kPortable;
   for (Isa isa : kBuilt) {

@@ -8,6 +8,7 @@
 #define LUTRA_X86 1
 #define LUTRA_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define LUTRA_TARGET_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define LUTRA_TARGET_AVX512_VBMI __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512vbmi")))
 #endif
 #if defined(__aarch64__)
 #define LUTRA_ARM64 1
@@ -18,11 +19,11 @@
 namespace lutra {
 
 /// Instruction set tiers that kernels exist for, each architecture's lowest first. A tier includes those of its architecture below it; kPortable runs everywhere.
-///   kAvx2    AVX2, FMA, F16C                     kAvx512  AVX-512 F, BW, DQ, VL, VNNI
-///   kNeon    what every 64-bit ARM has           kDotprod SDOT and UDOT (ARMv8.2)        kI8mm    SMMLA and USMMLA (ARMv8.6)
-enum class Isa { kPortable, kAvx2, kAvx512, kNeon, kDotprod, kI8mm };
+///   kAvx2    AVX2, FMA, F16C                     kAvx512  AVX-512 F, BW, DQ, VL, VNNI    kAvx512Vbmi  VBMI as well
+///   kNeon    what every 64-bit ARM has           kDotprod SDOT and UDOT (ARMv8.2)        kI8mm        SMMLA and USMMLA (ARMv8.6)
+enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Vbmi, kNeon, kDotprod, kI8mm };
 
-/// "portable", "avx2", "avx512", "neon", "dotprod", "i8mm".
+/// "portable", "avx2", "avx512", "avx512vbmi", "neon", "dotprod", "i8mm".
 const char* isa_name(Isa isa) noexcept;
 
 /// The tiers of the architecture that this is built for, lowest first, whether or not this machine has them.

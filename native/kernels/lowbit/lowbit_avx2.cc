@@ -165,12 +165,6 @@ LUTRA_TARGET_AVX2 void build_chunk(const float* x, std::byte* row, const TableLa
   store_as(row + layout.sum + 4 * chunk, ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
 }
 
-void build_tables(const float* x, uint32_t cols, std::byte* out) {
-  const TableLayout layout = TableLayout::of(cols);
-  for (uint32_t chunk = 0; chunk < cols / kChunkCols; ++chunk) build_chunk(x + chunk * kChunkCols, out, layout, chunk);
-  if (const uint32_t left = cols % kChunkCols; left != 0) build_chunk(PaddedBlock(x + (cols - left), left).x, out, layout, cols / kChunkCols);
-}
-
 // --- dot products ----------------------------------------------------------------------------------------------------------------------
 
 /// Bit `Plane` of the codes of the quad that byte I of the words of a pass stands for.
@@ -305,7 +299,13 @@ void quantize(const float* x, uint32_t cols, std::byte* out) { kAvx2Linear.quant
 
 }  // namespace
 
-const LowBitKernel kAvx2Lut = {"lut-avx2", Family::kLut, Isa::kAvx2, takes_planes, prepared_size<Family::kLut>, prepare<Family::kLut, build_tables>, run<Family::kLut, kLutParts>,
+void build_tables_avx2(const float* x, uint32_t cols, std::byte* out) {
+  const TableLayout layout = TableLayout::of(cols);
+  for (uint32_t chunk = 0; chunk < cols / kChunkCols; ++chunk) build_chunk(x + chunk * kChunkCols, out, layout, chunk);
+  if (const uint32_t left = cols % kChunkCols; left != 0) build_chunk(PaddedBlock(x + (cols - left), left).x, out, layout, cols / kChunkCols);
+}
+
+const LowBitKernel kAvx2Lut = {"lut-avx2", Family::kLut, Isa::kAvx2, takes_planes, prepared_size<Family::kLut>, prepare<Family::kLut, build_tables_avx2>, run<Family::kLut, kLutParts>,
                                accumulators<Family::kLut, kLutSums>};
 const LowBitKernel kAvx2Dot = {"dot-avx2", Family::kDot, Isa::kAvx2, takes_all, prepared_size<Family::kDot>, prepare<Family::kDot, quantize>, run<Family::kDot, kDotParts>,
                                accumulators<Family::kDot, kDotSums>};
