@@ -1,5 +1,6 @@
 /** `lutra bench kernels`: speed of the low-bit kernels on this machine. */
 import { type BenchResult, type BenchRow, benchKernels } from '../bench/kernels.js';
+import { TUNED_FORMATS, TUNED_ROWS, type Tuning, tuningOf } from '../bench/tune.js';
 import { LutraError } from '../graph/errors.js';
 import { type Format, isFormat } from '../kernels/index.js';
 import { loadAddon } from '../native/loader.js';
@@ -19,6 +20,7 @@ export const benchKernelsCommand: Command = {
     threads: { value: 'N,…', help: 'threads of a product (default 1,2)' },
     n: { value: 'N,…', help: 'rows of activations (default 1)' },
     rounds: { value: 'N', help: 'turns that each kernel gets (default 30)' },
+    tune: { help: 'only measure from how many rows on dot products are faster than table look-up' },
     'no-peers': { help: 'leave onnxruntime-node out' },
     json: { help: 'print one JSON object with all rows' },
   },
@@ -54,19 +56,37 @@ function formats(args: Arguments): Format[] {
   });
 }
 
-async function run(args: Arguments): Promise<void> {
+async function measured(args: Arguments): Promise<BenchResult> {
+  const tune = args.flag('tune');
+  const set = ['formats', 'threads', 'n'].find((name) => args.string(name) !== undefined);
+  if (tune && set !== undefined) throw new UsageError(`--tune sets --${set} itself.`);
   const bar = new ProgressBar();
   const options = {
     sizes: sizes(args),
-    formats: formats(args),
-    threads: integers(args, 'threads', '1,2', 256),
-    n: integers(args, 'n', '1', 512),
+    formats: tune ? TUNED_FORMATS : formats(args),
+    threads: tune ? [1] : integers(args, 'threads', '1,2', 256),
+    n: tune ? TUNED_ROWS : integers(args, 'n', '1', 512),
     rounds: args.integer('rounds', 1) ?? 30,
-    peers: !args.flag('no-peers'),
+    peers: !tune && !args.flag('no-peers'),
     onProgress: (done: number, total: number) => bar.update('rounds', done, total),
   };
-  const result = await benchKernels(options).finally(() => bar.clear());
+  return benchKernels(options).finally(() => bar.clear());
+}
+
+function describeTuning({ isa, bits, measured, registry }: Tuning): string {
+  const limit = Number.isFinite(measured) ? `below ${measured} rows` : `up to ${TUNED_ROWS.at(-1)} rows and more`;
+  return `${isa}, ${bits} bits: look-up is faster ${limit}; the registry takes it below ${registry}`;
+}
+
+async function run(args: Arguments): Promise<void> {
+  const result = await measured(args);
   const machine = loadAddon().cpuInfo().description;
+  if (args.flag('tune')) {
+    const tuning = tuningOf(result.rows);
+    if (args.flag('json')) printJson({ machine, tuning, rows: result.rows });
+    else for (const one of tuning) print(describeTuning(one));
+    return;
+  }
   if (args.flag('json')) printJson({ machine, ...result });
   else for (const line of report(machine, result)) print(line);
   const beyond = result.rows.filter(({ mode, gbPerSecond, readLineGbPerSecond }) => mode === 'cold' && gbPerSecond > readLineGbPerSecond);

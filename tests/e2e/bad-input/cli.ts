@@ -59,6 +59,7 @@ const lines: BadCase[] = [
   usage("'0'", () => ['bench', 'kernels', '--threads', '1,0']),
   usage("''", () => ['bench', 'kernels', '--n', '1,']),
   usage("'0'", () => ['bench', 'kernels', '--rounds', '0']),
+  usage('--tune sets --n', () => ['bench', 'kernels', '--tune', '--n', '2']),
 ];
 
 const output = (world: World): string => place(world, 'converted');

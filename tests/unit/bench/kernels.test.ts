@@ -1,7 +1,8 @@
 /** Rows of the kernel benchmark, whatever their times; the model that onnxruntime-node is measured with. */
 import { describe, expect, it } from 'vitest';
-import { benchKernels, quantile } from '../../../lib/bench/kernels.js';
+import { type BenchRow, benchKernels, quantile } from '../../../lib/bench/kernels.js';
 import { matMulNBitsModel } from '../../../lib/bench/onnx.js';
+import { TUNED_FORMATS, TUNED_ROWS, tuningOf } from '../../../lib/bench/tune.js';
 import { kernels } from '../../../lib/index.js';
 
 describe('benchKernels', () => {
@@ -49,6 +50,38 @@ describe('benchKernels', () => {
     expect(quantile([5, 1, 4, 2, 3], 0.5)).toBe(3);
     expect(quantile([5, 1, 4, 2, 3], 0.1)).toBe(1);
     expect(quantile([7], 0.99)).toBe(7);
+  });
+});
+
+describe('tuningOf', () => {
+  const kernel = (family: 'lut' | 'dot', chosen: kernels.Choice[]): kernels.Kernel => ({
+    ...{ name: `${family}-x`, family, isa: 'x', bits: [1, 2, 3], formats: TUNED_FORMATS, available: true, chosen },
+  });
+  const list = [kernel('lut', [{ format: 'w2g128', from: 1, to: 3 }]), kernel('dot', [])];
+  const shape = { engine: 'lutra', isa: 'x', bitsPerWeight: 2, group: 128, rows: 16, columns: 128, threads: 1, mode: 'cold' } as const;
+  const rates = { medianUs: 1, gbPerSecond: 1, readLineGbPerSecond: 1, nmse: 0, chosen: false };
+  /** Dot products take 100 µs whatever n is, look-ups `lookUp` µs a row. */
+  const measured = (lookUp: Record<string, number>): BenchRow[] =>
+    TUNED_FORMATS.flatMap((format, i) =>
+      TUNED_ROWS.flatMap((n) => [
+        { ...shape, ...rates, kernel: 'lut-x', format, bits: i + 1, n, p10us: n * (lookUp[format] ?? 1) },
+        { ...shape, ...rates, kernel: 'dot-x', format, bits: i + 1, n, p10us: 100 },
+      ]),
+    );
+
+  it('finds where dot products overtake', () => {
+    expect(tuningOf(measured({ w1g128: 1, w2g128: 30, w3g128: 200 }), list)).toEqual([
+      { isa: 'x', bits: 1, measured: Number.POSITIVE_INFINITY, registry: 0 },
+      { isa: 'x', bits: 2, measured: 4, registry: 4 },
+      { isa: 'x', bits: 3, measured: 1, registry: 0 },
+    ]);
+  });
+
+  it('is not misled by one sample that was disturbed', () => {
+    const rows = measured({ w1g128: 1, w2g128: 30, w3g128: 200 }).map((row) =>
+      row.kernel === 'lut-x' && row.format === 'w1g128' && row.n === 3 ? { ...row, p10us: 300 } : row,
+    );
+    expect(tuningOf(rows, list)[0]).toMatchObject({ bits: 1, measured: Number.POSITIVE_INFINITY });
   });
 });
 

@@ -1,5 +1,6 @@
 /** Packed weights and their products from TypeScript, against float64 arithmetic written out here, over every format and every kernel of the registry. */
 import { setImmediate } from 'node:timers/promises';
+import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { type LowBitFormat, lowBitFormat } from '../../../lib/graph/dtype.js';
 import { fromHalf, toHalf } from '../../../lib/graph/half.js';
@@ -124,6 +125,36 @@ describe.each(formats)('%s', (format) => {
       const damaged = bytes.with(i, bytes[i]! ^ (1 << random.below(8)));
       expect(() => kernels.Weight.fromBytes(damaged), `byte ${i}`).toThrow(expect.objectContaining({ code: 'LUTRA_BAD_FILE' }));
     }
+  });
+});
+
+describe('bytes under a checksum that fits', () => {
+  it('are a weight that multiplies, or LUTRA_BAD_FILE', () => {
+    const random = new Random(17);
+    let taken = 0;
+    for (let i = 0; i < 3000; i++) {
+      const { weight } = made(formats[i % formats.length]!, 1 + random.below(20), 64, random);
+      const bytes = weight.toBytes().slice();
+      weight.dispose();
+      const view = new DataView(bytes.buffer);
+      // A field of the header becomes another small number, a number near 2^32, or what it was; a few bytes of the data become anything.
+      const value = [random.below(100), 2 ** 32 - 1 - random.below(40), 0][random.below(3)]!;
+      if (random.below(4) > 0) view.setUint32(8 + 4 * random.below(3), value, true);
+      for (let j = 0; j < 4; j++) bytes[64 + random.below(bytes.length - 64)] = random.below(256);
+      view.setUint32(20, 0, true);
+      view.setUint32(20, crc32(bytes), true);
+      try {
+        const read = kernels.Weight.fromBytes(bytes);
+        expect(kernels.gemv(read, random.normals(read.columns))).toHaveLength(read.rows);
+        expect(kernels.dequantize(read)).toHaveLength(read.rows * read.columns);
+        read.dispose();
+        taken++;
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'LUTRA_BAD_FILE' });
+      }
+    }
+    expect(taken).toBeGreaterThan(500);
+    expect(taken).toBeLessThan(2500);
   });
 });
 
