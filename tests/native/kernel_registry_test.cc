@@ -32,16 +32,16 @@ Family family(const char* name, std::vector<Isa> required, std::span<const Varia
 
 std::vector<Family> families() {
 #if defined(LUTRA_X86)
-  const std::vector<Isa> each = {Isa::kAvx2, Isa::kAvx512}, elements = each, linears = each, products = each;
+  const std::vector<Isa> elements = {Isa::kAvx2, Isa::kAvx512}, linears = elements, products = elements;
 #elif defined(LUTRA_ARM64)
-  const std::vector<Isa> each, elements = {Isa::kNeon}, linears = {Isa::kNeon, Isa::kDotprod}, products = {Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
+  const std::vector<Isa> elements = {Isa::kNeon}, linears = {Isa::kNeon, Isa::kDotprod}, products = {Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 #else
-  const std::vector<Isa> each, elements, linears, products;
+  const std::vector<Isa> elements, linears, products;
 #endif
   return {family("gemm_i8", products, gemm_kernels(), [](Isa isa) { return gemm_kernel(isa).isa; }),
           family("npu_ops", elements, npu_op_kernels(), [](Isa isa) { return npu_op_kernel(isa).isa; }),
           family("ops", elements, op_kernels(), [](Isa isa) { return op_kernel(isa).isa; }),
-          family("shadow", each, shadow_kernels(), [](Isa isa) { return shadow_kernel(isa).isa; }),
+          family("shadow", elements, shadow_kernels(), [](Isa isa) { return shadow_kernel(isa).isa; }),
           family("linear", linears, linear_kernels(), [](Isa isa) { return linear_kernel(isa).isa; })};
 }
 

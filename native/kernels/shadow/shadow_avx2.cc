@@ -50,16 +50,7 @@ struct Avx2 {
   }
 
   static void add_rows(const ShadowWeight& w, const float* x, const ClipRange& range, const float* list, uint32_t count, float* sums) noexcept {
-    for (uint32_t i = 0; i < count; i += 4) {
-      const int8_t* rows[4];
-      float residuals[4];
-      for (uint32_t j = 0; j < 4; ++j) {  // the last group is filled up with rows that add nothing
-        const uint32_t k = get_index(list, i + j < count ? i + j : i);
-        rows[j] = w.w + static_cast<size_t>(k) * w.out;
-        residuals[j] = i + j < count ? range.residual(x[k]) : 0.0f;
-      }
-      add_four(w, rows, residuals, sums);
-    }
+    add_rows_by_four(w, x, range, list, count, sums, add_four);
   }
 
   LUTRA_TARGET_AVX2 static void effective(const float* x, uint32_t in, const ClipRange& range, float* out) noexcept {
@@ -76,15 +67,8 @@ struct Avx2 {
   }
 
   LUTRA_TARGET_AVX2 static void whole(const ShadowWeight& w, const float* values, uint32_t first, float* lanes) noexcept {
-    const uint32_t count = w.out - first < kShadowLanes ? w.out - first : kShadowLanes;
+    if (w.out - first < kShadowLanes) return whole_of_last(w, values, first, lanes);
     const int8_t* column = w.w + first;
-    if (count < kShadowLanes) {
-      for (uint32_t i = 0; i < count; ++i) {
-        lanes[i] = 0.0f;
-        for (uint32_t k = 0; k < w.in; ++k) lanes[i] += values[k] * static_cast<float>(column[static_cast<size_t>(k) * w.out + i]);
-      }
-      return;
-    }
     __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};  // even rows, odd rows
     for (uint32_t k = 0; k < w.in; k += 2) {
 #pragma GCC unroll 2
@@ -114,14 +98,7 @@ struct Avx2 {
       if (base != nullptr) value = _mm256_add_ps(_mm256_loadu_ps(base + o), value);
       _mm256_storeu_ps(y + o, value);
     }
-    for (; o < w.out; ++o) {
-      float value = sums[o] * w.scale[o];
-      if (yq != nullptr) {
-        const int32_t q = quantised_at(yq, o, e);
-        if (!saturated(q, e)) value += static_cast<float>(q + e.offset) * e.scale;
-      }
-      y[o] = base != nullptr ? base[o] + value : value;
-    }
+    for (; o < w.out; ++o) y[o] = combine_one(w, sums, base, yq, e, o);
   }
 };
 

@@ -45,16 +45,7 @@ struct Avx512 {
   }
 
   static void add_rows(const ShadowWeight& w, const float* x, const ClipRange& range, const float* list, uint32_t count, float* sums) noexcept {
-    for (uint32_t i = 0; i < count; i += 4) {
-      const int8_t* rows[4];
-      float residuals[4];
-      for (uint32_t j = 0; j < 4; ++j) {  // the last group is filled up with rows that add nothing
-        const uint32_t k = get_index(list, i + j < count ? i + j : i);
-        rows[j] = w.w + static_cast<size_t>(k) * w.out;
-        residuals[j] = i + j < count ? range.residual(x[k]) : 0.0f;
-      }
-      add_four(w, rows, residuals, sums);
-    }
+    add_rows_by_four(w, x, range, list, count, sums, add_four);
   }
 
   LUTRA_TARGET_AVX512 static void effective(const float* x, uint32_t in, const ClipRange& range, float* out) noexcept {

@@ -35,6 +35,41 @@ inline uint32_t get_index(const float* list, uint32_t i) noexcept {
 inline int32_t quantised_at(const uint8_t* yq, uint32_t o, const Encoding& e) noexcept { return e.lo < 0 ? static_cast<int8_t>(yq[o]) : yq[o]; }
 inline bool saturated(int32_t q, const Encoding& e) noexcept { return q == e.lo || q == e.hi; }
 
+// What tiers have in common of the steps add_rows, whole and combine below.
+
+/// add_rows by add_four(w, rows, residuals, sums), which adds four rows of W in one pass over the sums.
+template <typename AddFour>
+void add_rows_by_four(const ShadowWeight& w, const float* x, const ClipRange& range, const float* list, uint32_t count, float* sums, AddFour add_four) noexcept {
+  for (uint32_t i = 0; i < count; i += 4) {
+    const int8_t* rows[4];
+    float residuals[4];
+    for (uint32_t j = 0; j < 4; ++j) {  // the last group is filled up with rows that add nothing
+      const uint32_t k = get_index(list, i + j < count ? i + j : i);
+      rows[j] = w.w + static_cast<size_t>(k) * w.out;
+      residuals[j] = i + j < count ? range.residual(x[k]) : 0.0f;
+    }
+    add_four(w, rows, residuals, sums);
+  }
+}
+
+/// Of the last outputs, fewer than kShadowLanes.
+inline void whole_of_last(const ShadowWeight& w, const float* values, uint32_t first, float* lanes) noexcept {
+  for (uint32_t i = 0; first + i < w.out; ++i) {
+    lanes[i] = 0.0f;
+    for (uint32_t k = 0; k < w.in; ++k) lanes[i] += values[k] * static_cast<float>(w.w[static_cast<size_t>(k) * w.out + first + i]);
+  }
+}
+
+/// Of one output.
+inline float combine_one(const ShadowWeight& w, const float* sums, const float* base, const uint8_t* yq, const Encoding& e, uint32_t o) noexcept {
+  float value = sums[o] * w.scale[o];
+  if (yq != nullptr) {
+    const int32_t q = quantised_at(yq, o, e);
+    if (!saturated(q, e)) value += static_cast<float>(q + e.offset) * e.scale;
+  }
+  return base != nullptr ? base[o] + value : value;
+}
+
 /// One row, from the steps of `Tier`:
 ///  collect(x, in, range, list): indices of clipped elements, ascending; returns their number.
 ///  add_rows(w, x, range, list, count, sums): sums[o] += Σ residual(x[k]) · W[k, o] over the listed k.
@@ -76,6 +111,9 @@ extern const ShadowKernel kPortableShadow;
 #ifdef LUTRA_X86
 extern const ShadowKernel kAvx2Shadow;
 extern const ShadowKernel kAvx512Shadow;
+#endif
+#ifdef LUTRA_ARM64
+extern const ShadowKernel kNeonShadow;
 #endif
 
 }  // namespace lutra::kernels

@@ -46,14 +46,7 @@ struct Portable {
   }
 
   static void combine(const ShadowWeight& w, const float* sums, const float* base, const uint8_t* yq, const Encoding& y_encoding, float* y) noexcept {
-    for (uint32_t o = 0; o < w.out; ++o) {
-      float value = sums[o] * w.scale[o];
-      if (yq != nullptr) {
-        const int32_t q = quantised_at(yq, o, y_encoding);
-        if (!saturated(q, y_encoding)) value += static_cast<float>(q + y_encoding.offset) * y_encoding.scale;
-      }
-      y[o] = base != nullptr ? base[o] + value : value;
-    }
+    for (uint32_t o = 0; o < w.out; ++o) y[o] = combine_one(w, sums, base, yq, y_encoding, o);
   }
 };
 

@@ -12,6 +12,8 @@ struct Registry {
 const Registry& registry() noexcept {
 #ifdef LUTRA_X86
   static const Registry all = {{kPortableShadow, kAvx2Shadow, kAvx512Shadow}, 3};
+#elif defined(LUTRA_ARM64)
+  static const Registry all = {{kPortableShadow, kNeonShadow}, 2};
 #else
   static const Registry all = {{kPortableShadow}, 1};
 #endif
