@@ -1,5 +1,6 @@
 /** `lutra bench kernels`: speed of the low-bit kernels on this machine. */
 import { type BenchResult, type BenchRow, benchKernels } from '../bench/kernels.js';
+import { type Ratio, ratiosOf } from '../bench/ratio.js';
 import { TUNED_FORMATS, TUNED_ROWS, type Tuning, tuningOf } from '../bench/tune.js';
 import { LutraError } from '../graph/errors.js';
 import { type Format, isFormat } from '../kernels/index.js';
@@ -87,7 +88,7 @@ async function run(args: Arguments): Promise<void> {
     else for (const one of tuning) print(describeTuning(one));
     return;
   }
-  if (args.flag('json')) printJson({ machine, ...result });
+  if (args.flag('json')) printJson({ machine, ...result, ratios: ratiosOf(result.rows) });
   else for (const line of report(machine, result)) print(line);
   const beyond = result.rows.filter(({ mode, gbPerSecond, readLineGbPerSecond }) => mode === 'cold' && gbPerSecond > readLineGbPerSecond);
   for (const { kernel, format, threads, gbPerSecond, readLineGbPerSecond } of beyond)
@@ -112,6 +113,11 @@ const COLUMNS: readonly [string, (row: BenchRow) => string][] = [
   ['NMSE', ({ nmse }) => nmse.toExponential(1)],
 ];
 
+function describeRatio({ bits, rows, columns, n, threads, mode, format, ratio, engine }: Ratio): string {
+  const what = `${bits} bits, ${rows} × ${columns}, n ${n}, ${threads} thread${threads > 1 ? 's' : ''}, ${mode}`;
+  return `${what}: ${ratio.toFixed(2)} × as fast with ${format} as ${engine}`;
+}
+
 function report(machine: string, { rows, cacheBytes, peer, readLoops }: BenchResult): string[] {
   const table = [COLUMNS.map(([name]) => name), ...rows.map((row) => COLUMNS.map(([, cell]) => cell(row)))];
   const widths = COLUMNS.map((_, i) => Math.max(...table.map((cells) => cells[i]?.length ?? 0)));
@@ -124,5 +130,7 @@ function report(machine: string, { rows, cacheBytes, peer, readLoops }: BenchRes
     '* chosen by the registry',
     '',
     ...table.map((cells) => cells.map((cell, i) => (i < 2 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join('  ')),
+    '',
+    ...ratiosOf(rows).map(describeRatio),
   ];
 }

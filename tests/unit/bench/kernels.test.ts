@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { type BenchRow, benchKernels, quantile } from '../../../lib/bench/kernels.js';
 import { matMulNBitsModel } from '../../../lib/bench/onnx.js';
+import { ratiosOf } from '../../../lib/bench/ratio.js';
 import { TUNED_FORMATS, TUNED_ROWS, tuningOf } from '../../../lib/bench/tune.js';
 import { kernels } from '../../../lib/index.js';
 
@@ -82,6 +83,28 @@ describe('tuningOf', () => {
       row.kernel === 'lut-x' && row.format === 'w1g128' && row.n === 3 ? { ...row, p10us: 300 } : row,
     );
     expect(tuningOf(rows, list)[0]).toMatchObject({ bits: 1, measured: Number.POSITIVE_INFINITY });
+  });
+});
+
+describe('ratiosOf', () => {
+  const row = (engine: BenchRow['engine'], format: string, bits: number, p10us: number, change: Partial<BenchRow> = {}): BenchRow => ({
+    ...{ engine, kernel: 'k', isa: null, format, bits, bitsPerWeight: bits, group: 128, rows: 16, columns: 128, n: 1, threads: 1 },
+    ...{ mode: 'cold', chosen: true, p10us, medianUs: p10us, gbPerSecond: 1, readLineGbPerSecond: 2, nmse: 0, ...change },
+  });
+
+  it('holds the best chosen kernel against the other engine, like against like', () => {
+    const rows = [
+      row('lutra', 'w4g128', 4, 50),
+      row('lutra', 'q4_1', 4, 40),
+      row('lutra', 'w4g32', 4, 10, { chosen: false }),
+      row('lutra', 'w4g64', 4, 20, { threads: 2 }),
+      row('lutra', 'w3g128', 3, 5),
+      row('onnxruntime-node', '4 bits', 4, 80),
+      row('onnxruntime-node', '4 bits', 4, 80, { mode: 'warm' }),
+    ];
+    expect(ratiosOf(rows)).toEqual([
+      { engine: 'onnxruntime-node', bits: 4, rows: 16, columns: 128, n: 1, threads: 1, mode: 'cold', format: 'q4_1', ratio: 2 },
+    ]);
   });
 });
 
