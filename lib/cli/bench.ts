@@ -3,7 +3,7 @@ import { type BenchResult, type BenchRow, benchKernels } from '../bench/kernels.
 import { type Ratio, ratiosOf } from '../bench/ratio.js';
 import { TUNED_FORMATS, TUNED_ROWS, type Tuning, tuningOf } from '../bench/tune.js';
 import { LutraError } from '../graph/errors.js';
-import { type Format, isFormat } from '../kernels/index.js';
+import { type Format, isFormat, list } from '../kernels/index.js';
 import { loadAddon } from '../native/loader.js';
 import { type Arguments, type Command, UsageError } from './args.js';
 import { formatBytes, note, ProgressBar, print, printJson } from './output.js';
@@ -75,15 +75,16 @@ async function measured(args: Arguments): Promise<BenchResult> {
 }
 
 function describeTuning({ isa, bits, measured, registry }: Tuning): string {
-  const limit = Number.isFinite(measured) ? `below ${measured} rows` : `up to ${TUNED_ROWS.at(-1)} rows and more`;
-  return `${isa}, ${bits} bits: look-up is faster ${limit}; the registry takes it below ${registry}`;
+  const below = (limit: number) =>
+    limit === 1 ? 'never' : Number.isFinite(limit) ? `below ${limit} rows` : `up to ${TUNED_ROWS.at(-1)} rows and more`;
+  return `${isa}, ${bits} bits: look-up is faster ${below(measured)}${registry === null ? '' : `; the registry takes it ${below(registry)}`}`;
 }
 
 async function run(args: Arguments): Promise<void> {
   const result = await measured(args);
-  const machine = loadAddon().cpuInfo().description;
+  const { description: machine, isa } = loadAddon().cpuInfo();
   if (args.flag('tune')) {
-    const tuning = tuningOf(result.rows);
+    const tuning = tuningOf(result.rows, list(), isa);
     if (args.flag('json')) printJson({ machine, tuning, rows: result.rows });
     else for (const one of tuning) print(describeTuning(one));
     return;

@@ -55,26 +55,30 @@ describe('benchKernels', () => {
 });
 
 describe('tuningOf', () => {
-  const kernel = (family: 'lut' | 'dot', chosen: kernels.Choice[]): kernels.Kernel => ({
-    ...{ name: `${family}-x`, family, isa: 'x', bits: [1, 2, 3], formats: TUNED_FORMATS, available: true, chosen },
+  const kernel = (family: 'lut' | 'dot', isa: string, chosen: kernels.Choice[] = []): kernels.Kernel => ({
+    ...{ name: `${family}-${isa}`, family, isa, bits: [1, 2, 3], formats: TUNED_FORMATS, available: true, chosen },
   });
-  const list = [kernel('lut', [{ format: 'w2g128', from: 1, to: 3 }]), kernel('dot', [])];
-  const shape = { engine: 'lutra', isa: 'x', bitsPerWeight: 2, group: 128, rows: 16, columns: 128, threads: 1, mode: 'cold' } as const;
+  const list = [kernel('lut', 'x', [{ format: 'w2g128', from: 1, to: 3 }]), kernel('dot', 'x'), kernel('dot', 'y')];
+  const shape = { engine: 'lutra', isa: null, bitsPerWeight: 2, group: 128, rows: 16, columns: 128, threads: 1, mode: 'cold' } as const;
   const rates = { medianUs: 1, gbPerSecond: 1, readLineGbPerSecond: 1, nmse: 0, chosen: false };
-  /** Dot products take 100 µs whatever n is, look-ups `lookUp` µs a row. */
+  /** Dot products take 100 µs whatever n is, on y 10 µs; look-ups `lookUp` µs a row. */
   const measured = (lookUp: Record<string, number>): BenchRow[] =>
     TUNED_FORMATS.flatMap((format, i) =>
       TUNED_ROWS.flatMap((n) => [
         { ...shape, ...rates, kernel: 'lut-x', format, bits: i + 1, n, p10us: n * (lookUp[format] ?? 1) },
         { ...shape, ...rates, kernel: 'dot-x', format, bits: i + 1, n, p10us: 100 },
+        { ...shape, ...rates, kernel: 'dot-y', format, bits: i + 1, n, p10us: 10 },
       ]),
     );
 
-  it('finds where dot products overtake', () => {
-    expect(tuningOf(measured({ w1g128: 1, w2g128: 30, w3g128: 200 }), list)).toEqual([
-      { isa: 'x', bits: 1, measured: Number.POSITIVE_INFINITY, registry: 0 },
+  it('finds where dot products overtake, tier by tier', () => {
+    expect(tuningOf(measured({ w1g128: 1, w2g128: 30, w3g128: 200 }), list, 'x')).toEqual([
+      { isa: 'x', bits: 1, measured: Number.POSITIVE_INFINITY, registry: 1 },
       { isa: 'x', bits: 2, measured: 4, registry: 4 },
-      { isa: 'x', bits: 3, measured: 1, registry: 0 },
+      { isa: 'x', bits: 3, measured: 1, registry: 1 },
+      { isa: 'y', bits: 1, measured: 10, registry: null },
+      { isa: 'y', bits: 2, measured: 1, registry: null },
+      { isa: 'y', bits: 3, measured: 1, registry: null },
     ]);
   });
 
@@ -82,7 +86,7 @@ describe('tuningOf', () => {
     const rows = measured({ w1g128: 1, w2g128: 30, w3g128: 200 }).map((row) =>
       row.kernel === 'lut-x' && row.format === 'w1g128' && row.n === 3 ? { ...row, p10us: 300 } : row,
     );
-    expect(tuningOf(rows, list)[0]).toMatchObject({ bits: 1, measured: Number.POSITIVE_INFINITY });
+    expect(tuningOf(rows, list, 'x')[0]).toMatchObject({ bits: 1, measured: Number.POSITIVE_INFINITY });
   });
 });
 
