@@ -6,8 +6,8 @@ namespace lutra::kernels {
 namespace {
 
 // Which family runs a number of bits up to how many rows, by tier: below `lut_rows[bits - 1]` rows the tables, from there on dot products, whose unpacking the rows
-// share. Measured by tests/bench/lowbit_bench.cc; of ARM, from the cycles of scripts/arm64 loops; of
-// AVX-512, counted: a chunk of b bits costs 8 b + 4 vector instructions a row by tables, and 24 b once and 13 a row by dot products.
+// share. AVX2: measured by `lutra bench kernels --tune` on Zen 3, which went up to 16 rows; ARM: from the cycles of scripts/arm64 loops; AVX-512: counted, a chunk of
+// b bits costs 8 b + 4 vector instructions a row by tables, and 24 b once and 13 a row by dot products.
 struct Tuning {
   Isa isa;
   uint32_t lut_rows[4];
@@ -15,7 +15,7 @@ struct Tuning {
 constexpr uint32_t kAlways = std::numeric_limits<uint32_t>::max();
 constexpr Tuning kTuning[] = {
     {Isa::kPortable, {2, 2, 2, 0}},
-    {Isa::kAvx2, {4, 4, 4, 0}},
+    {Isa::kAvx2, {16, 16, 16, 0}},
     {Isa::kAvx512, {0, 0, 0, 0}},
     {Isa::kAvx512Vbmi, {kAlways, 7, 5, 0}},
     {Isa::kNeon, {kAlways, 12, 5, 0}},
