@@ -17,6 +17,7 @@ export const runCommand: Command = {
     system: { value: 'TEXT', help: 'system message of the chat template' },
     'max-tokens': { value: 'N', short: 'n', help: 'tokens to generate at most' },
     temperature: { value: 'X', help: '0 takes the most likely token (default)' },
+    'draft-tokens': { value: 'N', help: 'guesses computed with each token, 0 to 7: the same text, sooner where it repeats itself' },
     'top-k': { value: 'N', help: 'only the N most likely tokens' },
     'top-p': { value: 'X', help: 'only the most likely tokens of total probability X' },
     'min-p': { value: 'X', help: "only tokens with at least X of the most likely one's probability" },
@@ -35,6 +36,7 @@ function generateOptions(args: Arguments, signal: AbortSignal): GenerateOptions 
   return {
     ...optional('maxTokens', args.integer('max-tokens', 1)),
     ...optional('temperature', args.number('temperature')),
+    ...optional('draftTokens', args.number('draft-tokens')),
     ...optional('topK', args.integer('top-k')),
     ...optional('topP', args.number('top-p')),
     ...optional('minP', args.number('min-p')),

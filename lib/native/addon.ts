@@ -75,6 +75,8 @@ export interface GenerateOptions {
   stopTokens: number[];
   /** How many delivered but unacknowledged tokens the native loop runs ahead at most. */
   runAhead: number;
+  /** Guesses computed with a token, 0 to 7. */
+  draftTokens: number;
 }
 
 export type FinishReason = 'stop' | 'length' | 'context' | 'aborted';
@@ -85,6 +87,9 @@ export interface EngineTimings {
   prefillMs: number;
   decodeTokens: number;
   decodeMs: number;
+  /** Guesses that were computed while decoding ({@link GenerateOptions.draftTokens}), and those that were right. */
+  draftedTokens: number;
+  acceptedTokens: number;
   /** Inside graphExecute. */
   npuMs: number;
   graphCalls: number;

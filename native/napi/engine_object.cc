@@ -33,6 +33,8 @@ Napi::Object timings_object(Napi::Env env, const session::Timings& t) {
   set("prefillTokens", t.prefill_tokens);
   set("prefillMs", t.prefill_ms);
   set("decodeTokens", t.decode_tokens);
+  set("draftedTokens", t.drafted_tokens);
+  set("acceptedTokens", t.accepted_tokens);
   set("decodeMs", t.decode_ms);
   set("npuMs", sum(&plan::RunStats::npu_ns) * 1e-6);
   set("graphCalls", sum(&plan::RunStats::graph_calls));
@@ -151,7 +153,7 @@ class EngineObject {
     session::GenerateOptions options{u32(o, "maxTokens"),
                                      {static_cast<float>(number(o, "temperature")), u32(o, "topK"), static_cast<float>(number(o, "topP")), static_cast<float>(number(o, "minP")),
                                       static_cast<float>(number(o, "repetitionPenalty")), static_cast<uint64_t>(number(o, "seed"))},
-                                     u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead")};
+                                     u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead"), u32(o, "draftTokens")};
     const auto deliver = h.token_sink(arguments.function(1, "onToken"), std::max(1u, options.run_ahead));
     h.engine()->clear_stop();
     return h.run(info.Env(), [engine = h.engine(), options = std::move(options), deliver] { return engine->generate(options, deliver); },

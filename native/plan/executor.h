@@ -30,14 +30,20 @@ struct RunStats {
   kernels::ShadowStats shadow;
 };
 
+/// Rows of a run whose rows are computed as single ones, at most.
+inline constexpr uint32_t kMostSingleRows = 8;
+
 /// One chunk: which rows are valid and where they stand.
 struct Run {
   std::span<const uint32_t> tokens;  // n ≤ chunk, each < vocab
   uint32_t position = 0;             // of tokens[0] in the KV cache
   uint32_t logit_rows = 0;           // 0, 1 (the last row) or n (all)
   RunStats* stats = nullptr;
+  bool as_single_rows = false;       // at most kMostSingleRows, each to the last bit as in a run of its own: no other kernels because there are several
 
   uint32_t rows() const noexcept { return static_cast<uint32_t>(tokens.size()); }
+  /// What `n` rows of a step count as when its kernel is picked.
+  uint32_t kernel_rows(uint32_t n) const noexcept { return as_single_rows ? 1 : n; }
 };
 
 /// Statistics of one `observe` site: count, minimum, maximum, sum of squares, then a histogram of magnitudes: bin = clamp((bits(|x|) >> 16) − (97 << 7), 0, 7679),

@@ -61,7 +61,7 @@ class Attention final : public StepRunner {
 
   void run(const Run& run) override {
     const uint32_t n = run.rows();
-    const bool blocks = n > 1 && cache_.type() == kv::Type::kF16;
+    const bool blocks = run.kernel_rows(n) > 1 && cache_.type() == kv::Type::kF16;
     const uint32_t row_units = blocks ? (n + kBlockRows - 1) / kBlockRows : n;
     const uint32_t units = row_units * kv_heads_;
     // Later rows see more positions: take them first, so that the last unit to finish is a short one.

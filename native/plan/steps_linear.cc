@@ -63,7 +63,8 @@ class Linear final : public StepRunner {
   void run(const Run& run) override {
     const uint32_t n = valid_rows(x_tensor_, run);
     if (n == 0) return;
-    prepare(n);
+    const uint32_t picked_by = run.kernel_rows(n);
+    prepare(n, picked_by);
     const std::byte* prepared[] = {at(Form::kCodes), at(Form::kTables), at(Form::kSpikeCodes)};
     pool_.run(static_cast<uint32_t>(tasks_.size()), [&](uint32_t i) {
       const Task& task = tasks_[i];
@@ -73,7 +74,7 @@ class Linear final : public StepRunner {
       } else if (part.form == Form::kCodes) {
         kernel_.run_quantized(part.weight, prepared[0], n, task.begin, task.end, part.y, part.weight.rows);
       } else {
-        kernels::low_bit_kernel(*part.format, isa_, n).run(part.weight, prepared[static_cast<size_t>(part.form)], n, task.begin, task.end, part.y, part.weight.rows);
+        kernels::low_bit_kernel(*part.format, isa_, picked_by).run(part.weight, prepared[static_cast<size_t>(part.form)], n, task.begin, task.end, part.y, part.weight.rows);
       }
     });
   }
@@ -103,7 +104,7 @@ class Linear final : public StepRunner {
       for (uint32_t n = 1; n <= most; ++n) {
         const kernels::LowBitKernel& kernel = kernels::low_bit_kernel(*part.format, isa_, n);
         size_t& room = bytes[static_cast<size_t>(form_of(kernel))];
-        room = std::max(room, kernel.prepared_size(n, cols));
+        room = std::max(room, kernel.prepared_size(n == 1 ? std::min(most, kMostSingleRows) : n, cols));
       }
     }
     for (size_t i = 0; i < 3; ++i) offsets_[i + 1] = offsets_[i] + (bytes[i] + 63) / 64 * 64;
@@ -112,11 +113,11 @@ class Linear final : public StepRunner {
 
   std::byte* at(Form form) const { return const_cast<std::byte*>(scratch_.data()) + offsets_[static_cast<size_t>(form)]; }
 
-  void prepare(uint32_t n) {
+  void prepare(uint32_t n, uint32_t picked_by) {
     bool done[3] = {};
     for (Part& part : parts_) {
       if (part.form == Form::kFloat) continue;
-      const kernels::LowBitKernel* kernel = part.format ? &kernels::low_bit_kernel(*part.format, isa_, n) : nullptr;
+      const kernels::LowBitKernel* kernel = part.format ? &kernels::low_bit_kernel(*part.format, isa_, picked_by) : nullptr;
       if (kernel != nullptr) part.form = form_of(*kernel);
       if (std::exchange(done[static_cast<size_t>(part.form)], true)) continue;
       if (kernel == nullptr) kernel_.quantize_rows(x_, x_tensor_.cols, n, x_tensor_.cols, at(part.form));

@@ -122,12 +122,23 @@ std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWante
   return out;
 }
 
-void Engine::decode(uint32_t token) {
-  last_logits_ = {};
-  plan::Run run{{&token, 1}, length(), 1, &timings_.decode};
-  run_chunk(*decode_program_, run);
-  last_logits_ = executor_->logits(*decode_program_, run);
+void Engine::decode(uint32_t token, Drafts& drafts) {
+  last_logits_ = drafts.take(token);
+  if (last_logits_.empty()) {
+    std::vector<uint32_t> tokens = history_;
+    tokens.push_back(token);
+    const auto guesses = drafts.guess(tokens, std::min(plan_.config.max_context - length(), plan_.config.chunk) - 1);
+    tokens.assign(1, token);
+    tokens.insert(tokens.end(), guesses.begin(), guesses.end());
+    plan::Run run{tokens, length(), static_cast<uint32_t>(tokens.size()), &timings_.decode, true};
+    run_chunk(*decode_program_, run);
+    const auto logits = executor_->logits(*decode_program_, run);
+    last_logits_ = logits.first(plan_.config.vocab);
+    drafts.computed(logits.subspan(plan_.config.vocab));
+  }
   history_.push_back(token);
+  timings_.drafted_tokens = drafts.drafted();
+  timings_.accepted_tokens = drafts.accepted();
 }
 
 bool Engine::wait_for_reader(uint32_t delivered, uint32_t run_ahead) {
@@ -143,9 +154,10 @@ Engine::Generated Engine::generate(const GenerateOptions& options, const std::fu
     acknowledged_ = 0;
   }
   kernels::Sampler sampler(options.sampling);
+  Drafts drafts(std::min(options.draft_tokens, kMostDrafts));
   const AtExit publish{[this] { publish_timings(); }};
   timings_.decode = {};
-  timings_.decode_tokens = 0;
+  timings_.decode_tokens = timings_.drafted_tokens = timings_.accepted_tokens = 0;
   timings_.decode_ms = 0;
   uint32_t delivered = 0;
   while (delivered < options.max_tokens) {
@@ -157,7 +169,7 @@ Engine::Generated Engine::generate(const GenerateOptions& options, const std::fu
     deliver(token);
     ++delivered;
     if (length() == plan_.config.max_context) return {FinishReason::kContext, delivered};
-    decode(token);
+    decode(token, drafts);
     timings_.decode_ms += ms_since(begin);
     ++timings_.decode_tokens;
     if (!wait_for_reader(delivered, options.run_ahead)) return {FinishReason::kAborted, delivered};

@@ -13,6 +13,7 @@
 
 #include "kernels/sample/sample.h"
 #include "plan/executor.h"
+#include "session/lookahead.h"
 #include "session/npu_segments.h"
 
 namespace lutra::session {
@@ -47,6 +48,7 @@ struct GenerateOptions {
   uint32_t repetition_window = 64;
   std::vector<uint32_t> stop_tokens;
   uint32_t run_ahead = 32;
+  uint32_t draft_tokens = 0;  // most guesses in a step (lookahead.h), at most kMostDrafts; 0: none
 };
 
 enum class FinishReason { kStop, kLength, kContext, kAborted };
@@ -55,6 +57,7 @@ const char* finish_reason_name(FinishReason reason) noexcept;
 /// Of the last prefill and the last generate.
 struct Timings {
   uint32_t prefill_tokens = 0, decode_tokens = 0;
+  uint32_t drafted_tokens = 0, accepted_tokens = 0;  // guesses that were computed, and those that were right
   double prefill_ms = 0, decode_ms = 0;
   plan::RunStats prefill, decode;
 };
@@ -76,7 +79,8 @@ class Engine {
 
   struct Generated { FinishReason reason; uint32_t tokens; };
   /// Continues from the last logits. `deliver` gets every token; the loop runs at most `run_ahead` tokens ahead of acknowledge(). Every delivered token is in the KV cache
-  /// afterwards, except one that filled the context. Throws Error(kInvalidArgument) when there are no logits to continue from.
+  /// afterwards, except one that filled the context. With draft_tokens the same tokens come out.
+  /// Throws Error(kInvalidArgument) when there are no logits to continue from.
   Generated generate(const GenerateOptions& options, const std::function<void(uint32_t)>& deliver);
 
   /// Compares the library with the host NPU on one chunk of tokens that are always the same (NpuCheck). The cache is empty before and after. Throws
@@ -98,7 +102,7 @@ class Engine {
 
  private:
   void run_chunk(const plan::Program& program, plan::Run run);
-  void decode(uint32_t token);
+  void decode(uint32_t token, Drafts& drafts);
   void publish_timings();
   bool wait_for_reader(uint32_t delivered, uint32_t run_ahead);
 

@@ -97,6 +97,7 @@ describe('generation', () => {
       seed: 0,
       stopTokens: [],
       runAhead: 4,
+      draftTokens: 0,
     };
     const run = engine.generate({ ...greedy, maxTokens: 40 }, (token) => delivered.push(token));
     await sleep(100);
@@ -117,6 +118,43 @@ describe('generation', () => {
     }
     expect(slow).toEqual(await fresh(prompt, 30));
     await session.dispose();
+  });
+
+  it.each([
+    ['greedy', {}],
+    ['sampled', { temperature: 0.7, topK: 20, seed: 5 }],
+    ['penalised', { repetitionPenalty: 1.3 }],
+  ])('gives the same tokens with guesses: %s', async (how, options) => {
+    const repeated = [...prompt, ...tinyTokens(14, 9), ...prompt, ...tinyTokens(14, 9), ...prompt];
+    const ask = async (draftTokens: number) => {
+      const session = await model.createSession();
+      const all = { ...options, draftTokens, ignoreEos: true };
+      const first = await session.generate(repeated, { ...all, maxTokens: 60 }).result();
+      const second = await session.generate(prompt, { ...all, maxTokens: 33 }).result();
+      const kept = [...session.tokens];
+      await session.dispose();
+      return { tokens: [first.tokens, second.tokens, kept], decode: [first.timings.decode!, second.timings.decode!] };
+    };
+    const plain = await ask(0);
+    for (const draftTokens of [1, 4, 7]) {
+      const { tokens, decode } = await ask(draftTokens);
+      expect(tokens).toEqual(plain.tokens);
+      for (const one of decode) expect(one.acceptedTokens).toBeLessThanOrEqual(one.draftedTokens);
+      if (how === 'greedy') expect(decode[0]!.acceptedTokens).toBeGreaterThan(0);
+    }
+    expect(plain.decode.map((one) => one.draftedTokens)).toEqual([0, 0]);
+  });
+
+  it('fills the context with guesses as without', async () => {
+    const small = await loadModel(files.directory, { npu: 'host', contextSize: 32, threads: 1 });
+    const ask = async (draftTokens: number) => {
+      const session = await small.createSession();
+      const result = await session.generate(prompt, { ignoreEos: true, draftTokens }).result();
+      await session.dispose();
+      return [result.finishReason, result.tokens];
+    };
+    expect(await ask(7)).toEqual(await ask(0));
+    await small.dispose();
   });
 
   it('runs two sessions at once, each as if alone, and one session one call at a time', async () => {

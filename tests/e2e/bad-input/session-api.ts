@@ -17,6 +17,8 @@ const options: BadCase[] = [
   option('−1 tokens', '-1', { maxTokens: -1 }),
   option('NaN tokens', 'NaN', { maxTokens: Number.NaN }),
   option('tokens as a text', "'5'", { maxTokens: '5' }),
+  option('eight guesses', '8', { draftTokens: 8 }),
+  option('half a guess', '0.5', { draftTokens: 0.5 }),
   option('a negative temperature', 'temperature', { temperature: -1 }),
   option('a temperature of infinity', 'Infinity', { temperature: Number.POSITIVE_INFINITY }),
   option('a temperature of NaN', 'NaN', { temperature: Number.NaN }),

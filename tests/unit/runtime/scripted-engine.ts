@@ -150,6 +150,8 @@ export class ScriptedEngine implements NativeEngine {
       prefillMs: 10,
       decodeTokens: 3,
       decodeMs: 6,
+      draftedTokens: 0,
+      acceptedTokens: 0,
       npuMs: 0,
       graphCalls: 0,
       cpuMs: 0,
