@@ -15,6 +15,7 @@
 
 #include "base/aligned.h"
 #include "base/f16.h"
+#include "tiers_of.h"
 
 namespace lutra::kernels {
 namespace {
@@ -184,10 +185,8 @@ void check_case(const LowBitKernel& kernel, const LowBitFormat& format, std::mt1
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr uint32_t kRandomCases = 200;  // instrumented references take fifty times as long
-#elif defined(LUTRA_ARM64)
-constexpr uint32_t kRandomCases = 1000;  // emulated, on three processors
 #else
-constexpr uint32_t kRandomCases = 2000;
+constexpr uint32_t kRandomCases = kEmulated ? 1000 : 2000;
 #endif
 
 class LowBitKernels : public testing::TestWithParam<LowBitKernel> {

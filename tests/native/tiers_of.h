@@ -1,4 +1,4 @@
-// The tiers that a kernel family has variants for, to run a test on each.
+// The tiers that a kernel family has variants for, to run a test on each, and how much of it.
 #pragma once
 
 #include <span>
@@ -7,6 +7,13 @@
 #include "base/cpu.h"
 
 namespace lutra {
+
+/// Built for the emulated processors of scripts/arm64, where doubles take fifty times as long and every test runs three times: large shapes are left out.
+#ifdef LUTRA_ARM64
+inline constexpr bool kEmulated = true;
+#else
+inline constexpr bool kEmulated = false;
+#endif
 
 template <class Variant>
 std::vector<Isa> tiers_of(std::span<const Variant> variants) {
