@@ -197,34 +197,37 @@ LUTRA_INLINE256 void unpack_planes(const std::byte* chunk, std::byte* codes, std
   (unpack_pass<Bits, Pass>(chunk, codes), ...);
 }
 
-/// [quad][row][4 columns] of one chunk.
+/// [quad][row][4 columns] of one chunk of less than 4 bits; those of 4 bits are multiplied as they are.
 template <uint8_t Bits>
 LUTRA_TARGET_AVX2 void unpack(const std::byte* chunk, std::byte* codes) {
-  if constexpr (Bits == 4) {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    for (uint32_t i = 0; i < 8; ++i) {
-      const __m256i both = load256(chunk + 32 * i);
-      _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 32 * i), _mm256_and_si256(both, nibble));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(codes + 256 + 32 * i), _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble));
-    }
-  } else {
-    unpack_planes<Bits>(chunk, codes, kPasses<Bits>);
-  }
+  unpack_planes<Bits>(chunk, codes, kPasses<Bits>);
 }
 
-/// acc = Σ codes · x_r of one unpacked chunk.
-template <uint32_t N>
+constexpr size_t code_stride(uint8_t bits) { return bits == 4 ? chunk_bytes(4) : kCodeBytes; }
+
+LUTRA_INLINE256 __m256i add_products(__m256i sum, __m256i codes, const std::byte* x) {
+  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, _mm256_set1_epi32(load_as<int32_t>(x))));
+}
+
+/// acc = Σ codes · x_r of one chunk.
+template <uint8_t Bits, uint32_t N>
 LUTRA_INLINE256 void multiply(const std::byte* codes, const std::byte* x, size_t stride, __m256i (&acc)[2][N]) {
+  constexpr uint32_t kVectors = code_stride(Bits) / 64;
 #pragma GCC unroll 4
   for (uint32_t r = 0; r < N; ++r) acc[0][r] = acc[1][r] = _mm256_setzero_si256();
 #pragma GCC unroll 8
-  for (uint32_t quad = 0; quad < kQuads; ++quad) {
-    const __m256i low = load256(codes + 64 * quad), high = load256(codes + 64 * quad + 32);
+  for (uint32_t vector = 0; vector < kVectors; ++vector) {
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < 2; ++h) {
+      const __m256i both = load256(codes + 64 * vector + 32 * h), nibble = _mm256_set1_epi8(15);
+      const __m256i low = Bits == 4 ? _mm256_and_si256(both, nibble) : both;
 #pragma GCC unroll 4
-    for (uint32_t r = 0; r < N; ++r) {
-      const __m256i value = _mm256_set1_epi32(load_as<int32_t>(x + r * stride + 4 * quad));
-      acc[0][r] = _mm256_add_epi16(acc[0][r], _mm256_maddubs_epi16(low, value));
-      acc[1][r] = _mm256_add_epi16(acc[1][r], _mm256_maddubs_epi16(high, value));
+      for (uint32_t r = 0; r < N; ++r) acc[h][r] = add_products(acc[h][r], low, x + r * stride + 4 * vector);
+      if constexpr (Bits == 4) {
+        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+#pragma GCC unroll 4
+        for (uint32_t r = 0; r < N; ++r) acc[h][r] = add_products(acc[h][r], high, x + r * stride + 16 + 4 * vector);
+      }
     }
   }
 #pragma GCC unroll 4
@@ -234,8 +237,8 @@ LUTRA_INLINE256 void multiply(const std::byte* codes, const std::byte* x, size_t
   }
 }
 
-/// N rows of x times a part whose codes are unpacked.
-template <uint32_t N>
+/// N rows of x times a part; `codes` are its chunks, unpacked when they have less than 4 bits.
+template <uint8_t Bits, uint32_t N>
 LUTRA_TARGET_AVX2 void dot_rows(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* codes, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]) {
   const QuantizedLayout layout = QuantizedLayout::of(cols);
   const size_t stride = PreparedLayout::of(Family::kDot, cols).stride;
@@ -246,7 +249,8 @@ LUTRA_TARGET_AVX2 void dot_rows(const LowBitFormat& format, const GroupTerms& te
   for (uint32_t i = 0; i < part.count; ++i) {
     const uint32_t index = part.first + i;
     __m256i acc[2][N];
-    multiply<N>(codes + i * kCodeBytes, xq + size_t{index} * kChunkCols, stride, acc);
+    if constexpr (Bits == 4) prefetch<chunk_bytes(4)>(codes + i * chunk_bytes(4));
+    multiply<Bits, N>(codes + i * code_stride(Bits), xq + size_t{index} * kChunkCols, stride, acc);
 #pragma GCC unroll 4
     for (uint32_t r = 0; r < N; ++r) {
       const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(xq + r * stride + layout.scale + 4 * index));
@@ -260,15 +264,19 @@ LUTRA_TARGET_AVX2 void dot_rows(const LowBitFormat& format, const GroupTerms& te
 
 template <uint8_t Bits>
 LUTRA_TARGET_AVX2 void dot_part(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* xq, uint32_t n, uint32_t cols, float (*y)[kTileRows]) {
-  alignas(64) std::byte codes[kPartChunks * kCodeBytes];
-  for (uint32_t i = 0; i < part.count; ++i) {
-    prefetch<chunk_bytes(Bits)>(part.chunks + i * chunk_bytes(Bits));
-    unpack<Bits>(part.chunks + i * chunk_bytes(Bits), codes + i * kCodeBytes);
+  alignas(64) std::byte unpacked[Bits == 4 ? 1 : kPartChunks * kCodeBytes];
+  const std::byte* codes = part.chunks;
+  if constexpr (Bits != 4) {
+    for (uint32_t i = 0; i < part.count; ++i) {
+      prefetch<chunk_bytes(Bits)>(part.chunks + i * chunk_bytes(Bits));
+      unpack<Bits>(part.chunks + i * chunk_bytes(Bits), unpacked + i * kCodeBytes);
+    }
+    codes = unpacked;
   }
   const size_t stride = PreparedLayout::of(Family::kDot, cols).stride;
   uint32_t r = 0;
-  for (; r + 4 <= n; r += 4) dot_rows<4>(format, terms, part, codes, xq + r * stride, cols, y + r);
-  for (; r < n; ++r) dot_rows<1>(format, terms, part, codes, xq + r * stride, cols, y + r);
+  for (; r + 4 <= n; r += 4) dot_rows<Bits, 4>(format, terms, part, codes, xq + r * stride, cols, y + r);
+  for (; r < n; ++r) dot_rows<Bits, 1>(format, terms, part, codes, xq + r * stride, cols, y + r);
 }
 
 // --- what both families share ------------------------------------------------------------------------------------------------------------
@@ -282,9 +290,9 @@ LUTRA_TARGET_AVX2 void chunk_sums(const std::byte* chunk, const std::byte* row, 
     sums[0][0] = found[0];
     sums[1][0] = found[1];
   } else {
-    alignas(64) std::byte codes[kCodeBytes];
-    unpack<Bits>(chunk, codes);
-    multiply<1>(codes, row + size_t{index} * kChunkCols, 0, sums);
+    alignas(64) std::byte unpacked[kCodeBytes];
+    if constexpr (Bits != 4) unpack<Bits>(chunk, unpacked);
+    multiply<Bits, 1>(Bits == 4 ? chunk : unpacked, row + size_t{index} * kChunkCols, 0, sums);
   }
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), sums[0][0]);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), sums[1][0]);
