@@ -164,13 +164,18 @@ function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shap
   if (needsWholeBlocks(type) && (shape[1] ?? 0) % 32 !== 0) throw badSpec(`tensor ${name} is ${found}; columns must be a multiple of 32`);
 }
 
+/** What has to be right before the family is looked up. */
+export function checkFrame(spec: ModelSpec): void {
+  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${shown(spec.format)}; this version reads format ${MODEL_FORMAT}`);
+  partial(spec.arch, 'arch');
+}
+
 /**
  * Architecture, tokens and tensors, without the NPU linears: what a plan without NPU or for calibration needs. The fields may hold anything that JSON can.
  * Throws LUTRA_BAD_FILE, LUTRA_UNSUPPORTED.
  */
 export function checkModel(spec: ModelSpec): void {
-  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${shown(spec.format)}; this version reads format ${MODEL_FORMAT}`);
-  partial(spec.arch, 'arch');
+  checkFrame(spec);
   checkArch(spec.arch);
   checkCount(spec.chunk, 'chunk', MAX_CHUNK);
   checkOrigin(spec);

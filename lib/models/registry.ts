@@ -2,7 +2,7 @@
 import { LutraError } from '../graph/errors.js';
 import type { Graph } from '../graph/graph.js';
 import type { ArchSpec, ModelSpec } from '../graph/spec.js';
-import { checkModel, checkSpec } from './check-spec.js';
+import { checkFrame, checkModel, checkSpec } from './check-spec.js';
 import { type BuiltPlan, buildLlama } from './llama.js';
 import type { Calibrate, PlanOptions } from './options.js';
 import type { CalibrationSite } from './sites.js';
@@ -12,6 +12,7 @@ const FAMILIES: Readonly<Record<ArchSpec['family'], (spec: ModelSpec, options: P
 };
 
 function build(spec: ModelSpec, options: PlanOptions): BuiltPlan {
+  checkFrame(spec);
   if (!Object.hasOwn(FAMILIES, spec.arch.family)) {
     throw new LutraError(
       'LUTRA_UNSUPPORTED',

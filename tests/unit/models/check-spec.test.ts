@@ -157,6 +157,14 @@ describe('options', () => {
       'LUTRA_UNSUPPORTED',
       /mamba/,
     ],
+    'no architecture': [
+      () => {
+        const { arch: _, ...rest } = tinyModel().spec;
+        return buildPlan(rest as ModelSpec, { mode: 'cpu', contextSize: 8 });
+      },
+      'LUTRA_BAD_FILE',
+      /arch/,
+    ],
     'an MLP that the CPU has not': [
       () => buildPlan(tinyModel({ arch: { activation: 'relu' } }).spec, { mode: 'cpu', contextSize: 8 }),
       'LUTRA_UNSUPPORTED',
