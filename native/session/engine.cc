@@ -125,10 +125,8 @@ std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWante
 void Engine::decode(uint32_t token, Drafts& drafts) {
   last_logits_ = drafts.take(token);
   if (last_logits_.empty()) {
-    std::vector<uint32_t> tokens = history_;
-    tokens.push_back(token);
-    const auto guesses = drafts.guess(tokens, std::min(plan_.config.max_context - length(), plan_.config.chunk) - 1);
-    tokens.assign(1, token);
+    const auto guesses = drafts.guess(history_, token, std::min(plan_.config.max_context - length(), plan_.config.chunk) - 1);
+    std::vector<uint32_t> tokens = {token};
     tokens.insert(tokens.end(), guesses.begin(), guesses.end());
     plan::Run run{tokens, length(), static_cast<uint32_t>(tokens.size()), &timings_.decode, true};
     run_chunk(*decode_program_, run);

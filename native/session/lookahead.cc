@@ -40,9 +40,13 @@ std::span<const float> Drafts::take(uint32_t token) {
   return logits_.subspan(vocab * taken_++, vocab);
 }
 
-std::span<const uint32_t> Drafts::guess(std::span<const uint32_t> text, uint32_t room) {
-  tokens_ = look_up_drafts(text, std::min(length_, room));
+std::span<const uint32_t> Drafts::guess(std::span<const uint32_t> text, uint32_t token, uint32_t room) {
+  tokens_.clear();
   taken_ = 0;
+  if (most_ == 0) return {};
+  std::vector<uint32_t> whole(text.begin(), text.end());
+  whole.push_back(token);
+  tokens_ = look_up_drafts(whole, std::min(length_, room));
   drafted_ += static_cast<uint32_t>(tokens_.size());
   return tokens_;
 }

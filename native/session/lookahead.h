@@ -24,8 +24,8 @@ class Drafts {
 
   /// The logits that follow `token` when it is the next guess, which is then taken; else empty, and all guesses are rejected.
   std::span<const float> take(uint32_t token);
-  /// New guesses, at most `room`, of what follows `text`.
-  std::span<const uint32_t> guess(std::span<const uint32_t> text, uint32_t room);
+  /// New guesses, at most `room`, of what follows `text` and then `token`.
+  std::span<const uint32_t> guess(std::span<const uint32_t> text, uint32_t token, uint32_t room);
   /// logits [guesses, vocab] of the guesses, which have been computed; they stay where they are until the last one is taken.
   void computed(std::span<const float> logits) noexcept { logits_ = logits; }
 

@@ -25,9 +25,9 @@ TEST(LookUpDrafts, AreNoneWhereNothingRepeats) {
 
 TEST(Drafts, AreTakenOneByOneUntilOneIsWrong) {
   Drafts drafts(7);
-  const Tokens text = {1, 2, 3, 4, 5, 1, 2};
+  const Tokens text = {1, 2, 3, 4, 5, 1};
   EXPECT_TRUE(drafts.take(2).empty());
-  const auto guesses = drafts.guess(text, 7);
+  const auto guesses = drafts.guess(text, 2, 7);
   ASSERT_EQ(Tokens(guesses.begin(), guesses.end()), (Tokens{3, 4}));
   const std::vector<float> logits = {0.1f, 0.2f, 0.3f, 1.1f, 1.2f, 1.3f};
   drafts.computed(logits);
@@ -40,9 +40,9 @@ TEST(Drafts, AreTakenOneByOneUntilOneIsWrong) {
 
 TEST(Drafts, AreMoreWhereTheyAreRightAndFewerWhereNot) {
   Drafts drafts(7);
-  const Tokens text = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1};
+  const Tokens text = {1, 2, 3, 4, 5, 6, 7, 8, 9};
   const auto round = [&](size_t right) {
-    const auto span = drafts.guess(text, 100);
+    const auto span = drafts.guess(text, 1, 100);
     const Tokens guesses(span.begin(), span.end());
     const std::vector<float> logits(guesses.size());
     drafts.computed(logits);
@@ -55,8 +55,8 @@ TEST(Drafts, AreMoreWhereTheyAreRightAndFewerWhereNot) {
   EXPECT_EQ(round(1), 7u);
   EXPECT_EQ(round(0), 2u);
   EXPECT_EQ(round(0), 1u);
-  EXPECT_EQ(drafts.guess(text, 0).size(), 0u);
-  EXPECT_EQ(Drafts(0).guess(text, 9).size(), 0u);
+  EXPECT_EQ(drafts.guess(text, 1, 0).size(), 0u);
+  EXPECT_EQ(Drafts(0).guess(text, 1, 9).size(), 0u);
 }
 
 }  // namespace
