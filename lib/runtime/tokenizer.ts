@@ -86,7 +86,8 @@ function readTokens(json: object): { vocab: Record<string, number>; added: Added
   const isId = (id: unknown): boolean => Number.isInteger(id) && (id as number) >= 0 && (id as number) <= MAX_ID;
   if (!isObject(model) || !isObject(model.vocab)) throw bad('tokenizer.json has no vocabulary.');
   if (model.type !== 'BPE') throw bad(`tokenizer.json holds a model of type ${show(model.type)}, not 'BPE'.`);
-  for (const [token, id] of Object.entries(model.vocab)) {
+  for (const token of Object.keys(model.vocab)) {
+    const id = model.vocab[token];
     if (!isId(id)) throw bad(`tokenizer.json gives token ${show(token)} the id ${show(id)}.`);
   }
   if (!Array.isArray(added)) throw bad(`tokenizer.json has added_tokens that are ${show(added)}.`);
@@ -115,8 +116,7 @@ export class Tokenizer {
   readonly #tokenizer: HfTokenizer;
   readonly #config: TokenizerConfig;
   readonly #special: ReadonlySet<number>;
-  /** Token bytes by id; ordinary tokens are spelled in the byte alphabet, added ones as they are. */
-  readonly #bytes: readonly (Buffer | undefined)[];
+  readonly #bytes: TokenBytes;
   /** The same tokenizer without the special tokens, for text in which they mean nothing; made when it is first needed. */
   readonly #makePlain: () => HfTokenizer;
   #plain: HfTokenizer | undefined;
@@ -135,7 +135,7 @@ export class Tokenizer {
     if (template !== undefined && typeof template !== 'string')
       throw bad(`tokenizer_config.json has a chat_template that is ${show(template)}.`);
     this.#special = new Set(added.filter((token) => token.special).map((token) => token.id));
-    this.#bytes = tokenBytes(vocab, added);
+    this.#bytes = new TokenBytes(vocab, added);
     this.#makePlain = () => new HfTokenizer({ ...json, added_tokens: added.filter((token) => !token.special) }, {});
   }
 
@@ -164,7 +164,7 @@ export class Tokenizer {
   /** The bytes that a token stands for; none for special and unknown tokens. */
   bytesOf(token: number): Uint8Array {
     if (!Number.isInteger(token) || token < 0) throw new LutraError('LUTRA_INVALID_ARGUMENT', `${show(token)} is not a token id.`);
-    return (this.#special.has(token) ? undefined : this.#bytes[token]) ?? new Uint8Array();
+    return (this.#special.has(token) ? undefined : this.#bytes.get(token)) ?? new Uint8Array();
   }
 
   /** Text of a run of ids; special tokens become nothing, bytes that are no UTF-8 become U+FFFD. */
@@ -242,14 +242,26 @@ function checkMessages(messages: unknown): void {
   }
 }
 
-function tokenBytes(vocab: Record<string, number>, added: readonly AddedToken[]): (Buffer | undefined)[] {
-  const alphabet = byteAlphabet();
-  const bytes: (Buffer | undefined)[] = [];
-  for (const [token, id] of Object.entries(vocab)) {
-    const spelled = Array.from(token, (character) => alphabet.get(character));
-    // A token that is not spelled in the alphabet is plain text: unused entries of some vocabularies.
-    bytes[id] = spelled.every((byte) => byte !== undefined) ? Buffer.from(spelled as number[]) : Buffer.from(token, 'utf8');
+/** Bytes of tokens by id, made when they are first asked for: few of a vocabulary are ever generated. */
+class TokenBytes {
+  readonly #alphabet = byteAlphabet();
+  readonly #spelled: (string | undefined)[] = [];
+  readonly #made = new Map<number, Buffer>();
+
+  /** Ordinary tokens are spelled in the byte alphabet, added ones as they are. */
+  constructor(vocab: Record<string, number>, added: readonly AddedToken[]) {
+    for (const token of Object.keys(vocab)) this.#spelled[vocab[token]!] = token;
+    for (const { id, content } of added) this.#made.set(id, Buffer.from(content, 'utf8'));
   }
-  for (const { id, content } of added) bytes[id] = Buffer.from(content, 'utf8');
-  return bytes;
+
+  get(id: number): Buffer | undefined {
+    const made = this.#made.get(id);
+    const token = this.#spelled[id];
+    if (made || token === undefined) return made;
+    const spelled = Array.from(token, (character) => this.#alphabet.get(character));
+    // A token that is not spelled in the alphabet is plain text: unused entries of some vocabularies.
+    const bytes = spelled.every((byte) => byte !== undefined) ? Buffer.from(spelled as number[]) : Buffer.from(token, 'utf8');
+    this.#made.set(id, bytes);
+    return bytes;
+  }
 }
