@@ -9,8 +9,13 @@ std::pair<std::shared_ptr<Deferred>, Napi::Value> Deferred::create(Napi::Env env
     napi_create_reference(info.Env(), info[0], 1, &deferred->resolve_);
     napi_create_reference(info.Env(), info[1], 1, &deferred->reject_);
   });
-  const Napi::Value promise = env.Global().Get("Promise").As<Napi::Function>().New({executor});
-  return {deferred, promise};
+  try {
+    const Napi::Value promise = env.Global().Get("Promise").As<Napi::Function>().New({executor});
+    return {deferred, promise};
+  } catch (...) {  // the environment may end after the executor has run
+    deferred->drop();
+    throw;
+  }
 }
 
 void Deferred::settle(napi_ref function, napi_value argument) {
