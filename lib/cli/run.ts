@@ -36,7 +36,7 @@ function generateOptions(args: Arguments, signal: AbortSignal): GenerateOptions 
   return {
     ...optional('maxTokens', args.integer('max-tokens', 1)),
     ...optional('temperature', args.number('temperature')),
-    ...optional('draftTokens', args.number('draft-tokens')),
+    ...optional('draftTokens', args.integer('draft-tokens')),
     ...optional('topK', args.integer('top-k')),
     ...optional('topP', args.number('top-p')),
     ...optional('minP', args.number('min-p')),

@@ -23,8 +23,8 @@ export interface GenerateOptions {
   /** Seed of the sampler; the same seed gives the same text. Default: random. */
   seed?: number;
   /**
-   * Guesses of the next tokens that are computed together with each one, 0 (default) to 7: what followed the last tokens earlier in the text (prompt look-up). The tokens are those
-   * that come without, sooner where a text repeats itself: summaries, edits, code. A guess that is wrong costs a few percent of a step.
+   * Guesses of the next tokens that are computed together with each one, 0 (default) to 7: what followed the last tokens earlier in the text (prompt look-up). The tokens are
+   * those that come without, sooner where a text repeats itself: summaries, edits, code. Where few guesses are right it is slower; `lutra run --draft-tokens` shows the speed.
    */
   draftTokens?: number;
   /** Strings that end the text; they are not delivered. */

@@ -1,5 +1,5 @@
-// Qualcomm's runtime on a PC reads behind its own blocks (docs/qnn.md), so that in a process of a thousand graphs one may now and then compute garbage. A case that
-// fails beside its library is therefore asked again in a process of its own, and that answer counts.
+// In a process of a thousand graphs beside Qualcomm's runtime one may now and then come out wrong (docs/qnn.md, "Accepted and wrong"). A case that fails there is asked again
+// in a process of its own, and that answer counts.
 #pragma once
 
 namespace lutra::conformance {

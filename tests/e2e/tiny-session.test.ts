@@ -145,6 +145,29 @@ describe('generation', () => {
     expect(plain.decode.map((one) => one.draftedTokens)).toEqual([0, 0]);
   });
 
+  // The portable tier multiplies one row of low-bit weights by tables and several by codes, whose sums differ in their last bits.
+  it('gives the same tokens with guesses on low-bit weights, whichever kernels several rows would have', async () => {
+    const low = await makeTiny(root, 'low', null, { seed: 3, tied: false }, { cpuWeights: 'w2g64', lmHead: 'w3g32' });
+    const opened = await loadModel(low.directory, { npu: 'none', contextSize: CONTEXT, threads: 1 });
+    const repeated = [...prompt, ...prompt, ...prompt];
+    const ask = async (draftTokens: number) => {
+      process.env.LUTRA_FORCE_KERNEL = 'portable';
+      const session = await opened.createSession().finally(() => {
+        delete process.env.LUTRA_FORCE_KERNEL;
+      });
+      const { tokens, timings } = await session
+        .generate(repeated, { maxTokens: 120, ignoreEos: true, draftTokens, seed: 3, temperature: 1 })
+        .result();
+      await session.dispose();
+      return { tokens, drafted: timings.decode?.draftedTokens };
+    };
+    const plain = await ask(0);
+    const guessed = await ask(7);
+    expect(guessed.tokens).toEqual(plain.tokens);
+    expect(guessed.drafted).toBeGreaterThan(20);
+    await opened.dispose();
+  });
+
   it('fills the context with guesses as without', async () => {
     const small = await loadModel(files.directory, { npu: 'host', contextSize: 32, threads: 1 });
     const ask = async (draftTokens: number) => {

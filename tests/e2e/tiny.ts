@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHalf, toHalf } from '../../lib/convert/floats.js';
-import { convertGguf } from '../../lib/convert/index.js';
+import { type ConvertOptions, convertGguf } from '../../lib/convert/index.js';
 import type { PrecisionByKind } from '../../lib/convert/precision.js';
 import { encodePlan, type Graph } from '../../lib/graph/index.js';
 import type { ArchSpec, ModelSpec } from '../../lib/graph/spec.js';
@@ -170,6 +170,7 @@ export async function makeTiny(
   name: string,
   precision: PrecisionByKind | null,
   options: TinyFileOptions = {},
+  weights: Pick<ConvertOptions, 'cpuWeights' | 'lmHead'> = {},
 ): Promise<TinyModelFiles> {
   const file = writeTinyFile(join(root, `${name}.gguf`), options);
   const text = join(root, `${name}.txt`);
@@ -185,6 +186,7 @@ export async function makeTiny(
     calibrationWindowTokens: 64,
     chunk: CHUNK,
     threads: 1,
+    ...weights,
   });
   return { ...file, directory, spec };
 }

@@ -1,19 +1,11 @@
 // AVX-512 with VNNI. Register tile: 6 byte rows × 64 outputs (24 accumulators, 4 weight vectors, 1 broadcast). VPDPBUSD does not saturate and takes
 // unsigned × signed, so U8 codes go in as they are; a U16 row is two byte rows.
+#include "kernels/avx512.h"
 #include "kernels/gemm_i8/gemm_kernels.h"
 
 #ifdef LUTRA_X86
-// The intrinsics headers of GCC 12 warn of their own deliberately undefined operands (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
 #include <algorithm>
 #include <cstring>
-
-#define LUTRA_INLINE512 LUTRA_TARGET_AVX512 __attribute__((always_inline)) inline
 
 namespace lutra::kernels {
 namespace {

@@ -1,17 +1,10 @@
 // AVX-512 VNNI linear kernels. A tile is 16 rows, so one register lane is one output row: a group of 64 bytes of codes is the operand of
 // VPDPBUSD as it lies in memory and no horizontal sum is ever needed.
+#include "kernels/avx512.h"
 #include "kernels/linear/linear_internal.h"
 
 #ifdef LUTRA_X86
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // g++ 12 warns inside its own intrinsics (_mm512_undefined_ps)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
 #include <utility>
-
-#define LUTRA_INLINE512 LUTRA_TARGET_AVX512 __attribute__((always_inline)) inline
 
 namespace lutra::kernels {
 namespace {

@@ -1,18 +1,10 @@
 // What the AVX-512 kernels of low-bit weights share: 16 rows are one register, a 32-bit lane a row.
 #pragma once
 
+#include "kernels/avx512.h"
 #include "kernels/lowbit/lowbit_parts.h"
 
 #ifdef LUTRA_X86
-// The intrinsics headers of GCC 12 warn of their own deliberately undefined operands (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
-#define LUTRA_INLINE512 LUTRA_TARGET_AVX512 __attribute__((always_inline)) inline
-
 namespace lutra::kernels {
 
 template <size_t Bytes>

@@ -1,18 +1,12 @@
+#include "kernels/avx512.h"
 #include "kernels/npu_ops/npu_ops_kernels.h"
 
 #ifdef LUTRA_X86
-// The intrinsics headers of GCC 12 warn of their own deliberately undefined operands (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
 #include <cmath>
 #include <cstring>
 
 #define LUTRA_VECTOR LUTRA_TARGET_AVX512
-#define LUTRA_VECTOR_INLINE LUTRA_TARGET_AVX512 __attribute__((always_inline)) inline
+#define LUTRA_VECTOR_INLINE LUTRA_INLINE512
 
 namespace lutra::kernels {
 namespace {

@@ -1,9 +1,4 @@
 // The row-wise steps with 16 floats at a time.
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12's own intrinsics start from an undefined register on purpose and warn about it once inlined (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
 #include "kernels/ops/vector_avx512.h"
 
 #ifdef LUTRA_X86

@@ -1,18 +1,16 @@
 // Vectors of 16 floats for ops_vector.inc and attend_vector.inc. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
 #pragma once
 
-#include "base/cpu.h"
+#include "kernels/avx512.h"
 
 #ifdef LUTRA_X86
-#include <immintrin.h>
-
 #include <cstdint>
 #include <cstring>
 
 #include "kernels/ops/ops_internal.h"
 
 #define LUTRA_VECTOR_TARGET LUTRA_TARGET_AVX512
-#define LUTRA_VECTOR_INLINE LUTRA_TARGET_AVX512 __attribute__((always_inline)) inline
+#define LUTRA_VECTOR_INLINE LUTRA_INLINE512
 
 namespace lutra::kernels::avx512 {
 

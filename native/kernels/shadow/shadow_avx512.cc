@@ -1,15 +1,8 @@
 // AVX-512 shadow linear. Edges are masked loads, which do not touch memory beyond the row.
+#include "kernels/avx512.h"
 #include "kernels/shadow/shadow_internal.h"
 
 #ifdef LUTRA_X86
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // g++ 12 warns inside its own intrinsics (_mm512_undefined_ps)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-
-#define LUTRA_INLINE512 LUTRA_TARGET_AVX512 __attribute__((always_inline)) inline
-
 namespace lutra::kernels {
 namespace {
 
