@@ -14,6 +14,10 @@ export const evalCommand: Command = {
     text: { value: 'FILE', help: 'UTF-8 text (needed)' },
     windows: { value: 'N', help: 'windows, spread evenly over the text (default 16)' },
     'window-tokens': { value: 'N', help: 'tokens of a window (default 256)' },
+    against: {
+      value: 'DIR',
+      help: 'model whose float weights are the reference (default: those of DIR itself), for example what DIR was before --cpu-weights',
+    },
     prose: { help: 'only the running text of a book: headings and lists left out, broken lines joined' },
     ...modelFlags,
     reference: { help: 'without --npu: evaluate the float reference itself' },
@@ -28,13 +32,15 @@ async function run(args: Arguments): Promise<void> {
   const windowTokens = args.integer('window-tokens', 2) ?? 256;
   const text = utf8(await readBytes(file, MAX_TEXT_BYTES), file);
   const directory = args.positionals[0] ?? '';
+  const against = args.string('against');
   // Comparing with the reference is what eval does anyway; alone, --reference says what to evaluate.
   const itself = args.flag('reference') && args.string('npu') === undefined;
   const common = { ...loadOptions(args), contextSize: args.integer('context', 1) ?? windowTokens };
   const model = await loadModel(directory, { ...common, reference: itself });
-  const reference = itself ? model : await loadModel(directory, { ...common, npu: 'none', reference: true });
   const bar = new ProgressBar();
+  let reference = model;
   try {
+    if (against !== undefined || !itself) reference = await loadModel(against ?? directory, { ...common, npu: 'none', reference: true });
     const start = performance.now();
     const result = await evaluate(model, reference, args.flag('prose') ? prose(text) : text, {
       windows,
@@ -44,11 +50,21 @@ async function run(args: Arguments): Promise<void> {
     bar.clear();
     const ms = performance.now() - start;
     if (args.flag('json')) {
-      printJson({ ...result, windows, windowTokens, prose: args.flag('prose'), mode: model.mode, ms, peakRssBytes: peakRssBytes() });
+      printJson({
+        ...result,
+        against: against ?? null,
+        windows,
+        windowTokens,
+        prose: args.flag('prose'),
+        mode: model.mode,
+        ms,
+        peakRssBytes: peakRssBytes(),
+      });
       return;
     }
     print(`perplexity          ${result.perplexity.toFixed(3)}`);
     print(`float reference     ${result.referencePerplexity.toFixed(3)}`);
+    print(`ratio               ${(result.perplexity / result.referencePerplexity).toFixed(4)}`);
     print(`top-1 agreement     ${(result.top1 * 100).toFixed(2)} %`);
     print(`mean KL             ${result.kl.toFixed(5)}`);
     note(`${result.predictions} predictions in ${(ms / 1000).toFixed(1)} s, mode ${model.mode}`);

@@ -149,13 +149,28 @@ async function windowLogits(session: Session, tokens: readonly number[], signal?
   return session.prefill(tokens, { logits: 'all', ...(signal ? { signal } : {}) });
 }
 
+/** The tokens of a text, which must be the same to both models. */
+function commonTokens(model: Model, reference: Model, text: string): number[] {
+  const tokens = model.tokenizer.encode(text);
+  if (model === reference) return tokens;
+  const expected = reference.tokenizer.encode(text);
+  const same =
+    model.spec.arch.vocab === reference.spec.arch.vocab && tokens.length === expected.length && tokens.every((id, i) => id === expected[i]);
+  if (same) return tokens;
+  throw new LutraError(
+    'LUTRA_INVALID_ARGUMENT',
+    `${model.spec.name} and ${reference.spec.name} cannot be compared token by token: the text is not the same tokens to both.`,
+    'Compare conversions of one model.',
+  );
+}
+
 /**
  * Runs both models over the same windows of a text, each from an empty context; a window of n tokens makes n − 1 predictions.
- * `reference` may be the same model.
+ * `reference` may be the same model. Throws LUTRA_INVALID_ARGUMENT when the text is other tokens to it.
  */
 export async function evaluate(model: Model, reference: Model, text: string, options: EvaluateOptions): Promise<Evaluation> {
   const { windows, windowTokens, onProgress, signal } = options;
-  const tokens = model.tokenizer.encode(text);
+  const tokens = commonTokens(model, reference, text);
   const starts = windowStarts(tokens.length, windows, windowTokens);
   const session = await model.createSession();
   const referenceSession = reference === model ? session : await reference.createSession();

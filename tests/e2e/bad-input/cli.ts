@@ -134,6 +134,9 @@ const calls: BadCase[] = [
   text('a FIFO', 'LUTRA_BAD_FILE', 'thing', (world) => thing(world, 'a FIFO')),
   text('a device', 'LUTRA_BAD_FILE', '/dev/zero', () => '/dev/zero'),
   text('no UTF-8', 'LUTRA_BAD_FILE', 'UTF-8', (world) => file(world, 'text', Buffer.from([0x61, 0xff]))),
+  command('eval: against a directory that is not there', 'LUTRA_NOT_FOUND', 'nowhere', (world) => [
+    ...['eval', model(world), '--text', file(world, 'text', 'a b c '.repeat(400)), '--npu', 'none', '--against', `${world.root}/nowhere`],
+  ]),
   text('too short a text', 'LUTRA_INVALID_ARGUMENT', '16 windows', (world) => file(world, 'text', 'too short')),
 ];
 

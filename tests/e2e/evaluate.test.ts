@@ -1,0 +1,61 @@
+/** Evaluation on tiny models: what a model is compared with. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Evaluation, evaluate } from '../../lib/runtime/evaluate.js';
+import { loadModel } from '../../lib/runtime/model.js';
+import { makeTiny, tinyText } from './tiny.js';
+
+const WINDOW = 48;
+const text = tinyText(9, 120);
+
+let root: string;
+const directories = new Map<string, string>();
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'lutra-evaluate-'));
+  const choices = { source: {}, w4: { cpuWeights: 'w4g32' }, w2: { cpuWeights: 'w2g64' } } as const;
+  for (const [name, weights] of Object.entries(choices)) {
+    const { directory } = await makeTiny(root, name, null, { seed: 5, storages: ['f16'], head: 'f16' }, weights);
+    directories.set(name, directory);
+  }
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+
+/** `name` against the float weights of `against`. */
+async function compare(name: string, against: string): Promise<Evaluation> {
+  const options = { npu: 'none', contextSize: WINDOW, threads: 1, reference: true } as const;
+  const model = await loadModel(directories.get(name) ?? '', options);
+  const reference = await loadModel(directories.get(against) ?? '', options);
+  try {
+    return await evaluate(model, reference, text, { windows: 3, windowTokens: WINDOW });
+  } finally {
+    await model.dispose();
+    await reference.dispose();
+  }
+}
+
+describe('evaluate', () => {
+  it('tells weights that were quantised anew from those of the source', async () => {
+    const own = await compare('w4', 'w4');
+    const [four, two] = [await compare('w4', 'source'), await compare('w2', 'source')];
+    expect(own).toMatchObject({ kl: expect.closeTo(0, 9), top1: 1, predictions: 3 * (WINDOW - 1) });
+    expect(four.referencePerplexity).toBe(two.referencePerplexity);
+    expect(four.referencePerplexity).not.toBe(own.referencePerplexity);
+    expect(four.kl).toBeGreaterThan(1e-6);
+    expect(two.kl).toBeGreaterThan(2 * four.kl);
+  });
+
+  it('refuses models to which the text is not the same tokens', async () => {
+    const options = { npu: 'none', contextSize: WINDOW, threads: 1 } as const;
+    const model = await loadModel(directories.get('source') ?? '', options);
+    const other = await loadModel(directories.get('w4') ?? '', options);
+    other.tokenizer.encode = () => [1, 2, 3];
+    await expect(evaluate(model, other, text, { windows: 3, windowTokens: WINDOW })).rejects.toMatchObject({
+      code: 'LUTRA_INVALID_ARGUMENT',
+      message: expect.stringContaining('same tokens'),
+    });
+    await model.dispose();
+    await other.dispose();
+  });
+});
