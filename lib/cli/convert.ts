@@ -1,8 +1,8 @@
-/** `lutra convert`: a GGUF file becomes a model directory. */
+/** `lutra convert`: a GGUF file or a checkpoint of Hugging Face becomes a model directory. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CPU_WEIGHTS, convertGguf, DEFAULT_PRECISION, formatPrecision, parseCpuWeights, parsePrecision } from '../convert/index.js';
+import { CPU_WEIGHTS, convertModel, DEFAULT_PRECISION, formatPrecision, parseCpuWeights, parsePrecision } from '../convert/index.js';
 import { loadAddon } from '../native/loader.js';
 import { type Arguments, type Command, UsageError } from './args.js';
 import { optional } from './model-flags.js';
@@ -10,8 +10,8 @@ import { formatBytes, note, ProgressBar, peakRssBytes, print, printJson } from '
 
 export const convertCommand: Command = {
   name: 'convert',
-  summary: 'Converts a GGUF file to a model directory, calibrated for the NPU.',
-  positionals: ['MODEL.gguf'],
+  summary: 'Converts a GGUF file, or a directory of Hugging Face, to a model directory, calibrated for the NPU.',
+  positionals: ['MODEL'],
   flags: {
     output: { value: 'DIR', short: 'o', help: 'model directory to make (needed)' },
     precision: { value: 'KIND=NAME,…', help: `arithmetic of the NPU linears (default ${formatPrecision(DEFAULT_PRECISION)})` },
@@ -53,7 +53,7 @@ async function run(args: Arguments): Promise<void> {
   process.once('SIGINT', onInterrupt);
   const start = performance.now();
   try {
-    const spec = await convertGguf({
+    const spec = await convertModel({
       input,
       output,
       addon: loadAddon(),

@@ -1,27 +1,26 @@
 /**
- * `lutra convert`: a GGUF file → a model directory (docs/model-format.md).
+ * `lutra convert`: a GGUF file or a directory of Hugging Face → a model directory (docs/model-format.md).
  */
 import { createHash } from 'node:crypto';
-import { rm, writeFile } from 'node:fs/promises';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { type Calibrated, type CalibrationAddon, calibrate } from '../calibrate/index.js';
 import { sha256 } from '../files/digest.js';
-import { MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
+import { checkPath, MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { sealJson } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
 import { type CalibrationRecord, type FileHashes, MODEL_FORMAT, type ModelSpec, type TensorSpec, TOKENIZER_FILES } from '../graph/spec.js';
 import { hfConfig } from './config.js';
 import { type CpuWeights, isRequantised, requantised } from './cpu-weights.js';
 import { OutputDirectory } from './directory.js';
-import { readArch } from './families.js';
-import { GgufFile } from './gguf.js';
+import { openGguf } from './gguf-source.js';
+import { openCheckpoint } from './huggingface/index.js';
 import { writeNpuWeights } from './npu-weights.js';
 import { checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
-import { SafetensorsWriter } from './safetensors.js';
-import { type CpuTensor, cpuData, cpuEntry, listCpuTensors, type PackAddon } from './tensors.js';
-import { buildTokenizer, type TokenizerFiles } from './tokenizer-json.js';
+import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
+import { type CpuTensor, cpuData, cpuEntry, type ModelSource, type PackAddon } from './tensors.js';
 
 /** Where a conversion is. `done` of `total` units of the stage: bytes, windows or layers. */
 export interface ConvertProgress {
@@ -31,7 +30,7 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** Path of the GGUF file. */
+  /** Path of a GGUF file, or of a directory with config.json, tokenizer and safetensors files. */
   input: string;
   /** Model directory to make. One that exists is replaced when it is a lutra model, refused otherwise. */
   output: string;
@@ -59,12 +58,11 @@ export interface ConvertOptions {
 
 interface Context {
   options: ConvertOptions;
-  file: GgufFile;
+  source: ModelSource;
   directory: string;
   precision: PrecisionByKind | null;
   /** With the types that are stored. */
   tensors: CpuTensor[];
-  tokenizer: TokenizerFiles;
 }
 
 const MAX_CHUNK = 4096;
@@ -74,14 +72,14 @@ function checkChunk(chunk: number): number {
   throw new LutraError('LUTRA_INVALID_ARGUMENT', `chunk is ${chunk}`, `Give a whole number from 1 to ${MAX_CHUNK}.`);
 }
 
-async function hashSource({ options, file }: Context): Promise<string> {
+async function hashSource({ options, source }: Context): Promise<string> {
   const hash = createHash('sha256');
   let done = 0;
-  for await (const block of file.blocks()) {
+  for await (const block of source.blocks()) {
     options.signal?.throwIfAborted();
     hash.update(block);
     done += block.length;
-    options.onProgress?.({ stage: 'hash', done, total: file.size });
+    options.onProgress?.({ stage: 'hash', done, total: source.size });
   }
   return hash.digest('hex');
 }
@@ -90,22 +88,25 @@ async function writeCpuWeights(
   context: Context,
   path: string,
   tensors: readonly CpuTensor[],
-  headDim: number,
   moments?: ReadonlyMap<string, Float32Array>,
 ): Promise<FileHashes> {
-  const { options, file } = context;
-  const writer = await SafetensorsWriter.create(path, tensors.map(cpuEntry));
-  const total = tensors.reduce((bytes, { source }) => bytes + source.rows * source.rowBytes, 0);
+  const { options, source } = context;
+  const named = new Set(tensors.map(({ order }) => order));
+  const orders = [...source.orders].filter(([name]) => named.has(name));
+  const entries = orders.map(([name, order]): SafetensorsEntry => ({ name, dtype: 'U32', shape: [order.length] }));
+  const writer = await SafetensorsWriter.create(path, [...tensors.map(cpuEntry), ...entries]);
+  const total = tensors.reduce((bytes, { source: { bytes: own } }) => bytes + own, 0);
   let done = 0;
   try {
     for (const tensor of tensors) {
-      for await (const data of cpuData(file, tensor, headDim, options.addon, moments?.get(tensor.name) ?? null)) {
+      for await (const data of cpuData(tensor, options.addon, moments?.get(tensor.name) ?? null)) {
         options.signal?.throwIfAborted();
         await writer.write(tensor.name, data);
       }
-      done += tensor.source.rows * tensor.source.rowBytes;
+      done += tensor.source.bytes;
       options.onProgress?.({ stage: 'cpu weights', done, total });
     }
+    for (const [name, order] of orders) await writer.write(name, order);
     return await writer.finish();
   } finally {
     await writer.abandon();
@@ -127,7 +128,8 @@ async function readText(path: string | undefined): Promise<{ bytes: Buffer; text
 
 /** What a text tells of the model whose weights are in `weights`; the record is null when no precision has ranges. */
 async function calibrated(context: Context, spec: ModelSpec, weights: string): Promise<Calibrated & { record: CalibrationRecord | null }> {
-  const { options, tokenizer, precision, tensors } = context;
+  const { options, precision, tensors } = context;
+  const { tokenizer } = context.source;
   const method = options.method ?? 'recipe';
   const windowTokens = options.calibrationWindowTokens ?? Math.min(256, spec.arch.maxContext);
   const windows = options.calibrationWindows ?? 16;
@@ -155,7 +157,9 @@ async function calibrated(context: Context, spec: ModelSpec, weights: string): P
 }
 
 function tensorTable(tensors: readonly CpuTensor[]): Record<string, TensorSpec> {
-  return Object.fromEntries(tensors.map(({ name, type, shape }) => [name, { type, shape }]));
+  return Object.fromEntries(
+    tensors.map(({ name, type, shape, order }) => [name, order === undefined ? { type, shape } : { type, shape, order }]),
+  );
 }
 
 /** Writes a file that must be on the disk before the directory gets its name. */
@@ -169,14 +173,13 @@ function json(value: object, indent?: number): Buffer {
 
 /** Writes all files of the model into the context's directory. */
 async function writeModel(context: Context): Promise<ModelSpec> {
-  const { options, file, directory, precision, tensors, tokenizer } = context;
-  const { arch } = readArch(file);
-  const source = tensors.map((tensor) => ({ ...tensor, type: tensor.imported }));
+  const { options, source, directory, precision, tensors } = context;
+  const { arch, tokenizer, path } = source;
   const kept = !tensors.some(isRequantised);
   const final = join(directory, 'cpu.safetensors');
   // The float model that calibration runs has the source's values.
   const weights = kept ? final : join(directory, 'source.safetensors');
-  const asSource = await writeCpuWeights(context, weights, source, arch.headDim);
+  const asSource = await writeCpuWeights(context, weights, source.tensors);
   const tokenizerFiles = { 'tokenizer.json': json(tokenizer.tokenizer), 'tokenizer_config.json': json(tokenizer.config, 2) };
   const hashes: ModelSpec['hashes'] = {
     cpu: asSource,
@@ -188,20 +191,20 @@ async function writeModel(context: Context): Promise<ModelSpec> {
   };
   let spec: ModelSpec = {
     format: MODEL_FORMAT,
-    name: file.string('general.name', basename(file.path, '.gguf')),
+    name: source.name,
     arch,
     chunk: checkChunk(options.chunk ?? 128),
-    tensors: tensorTable(source),
+    tensors: tensorTable(source.tensors),
     linears: {},
     hashes,
-    source: { file: basename(file.path), sha256: await hashSource(context) },
+    source: { file: basename(path), sha256: await hashSource(context) },
     calibration: null,
     tokens: tokenizer.tokens,
   };
   const { linears, record, moments } = await calibrated(context, spec, weights);
   if (!kept) {
     await rm(weights);
-    hashes.cpu = await writeCpuWeights(context, final, tensors, arch.headDim, moments);
+    hashes.cpu = await writeCpuWeights(context, final, tensors, moments);
     spec = { ...spec, tensors: tensorTable(tensors), hashes };
   }
   if (precision) {
@@ -211,7 +214,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     };
     const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
     const npu = await writeNpuWeights(join(directory, 'npu.safetensors'), {
-      file,
+      path,
       arch,
       linears,
       tensors: byName,
@@ -238,25 +241,29 @@ function asLutraError(error: unknown, signal: AbortSignal | undefined): unknown 
   });
 }
 
+/** Everything that can be refused without reading the weights is refused here, before anything is written. */
+async function openSource(path: string): Promise<ModelSource> {
+  checkPath(path, 'a model');
+  const found = await stat(path).catch(() => undefined);
+  return found?.isDirectory() ? openCheckpoint(path) : openGguf(path);
+}
+
 /**
- * Converts a GGUF file into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all.
+ * Converts a GGUF file or a checkpoint of Hugging Face into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all.
  * Errors (LutraError): LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED (architecture, tensor type, tokenizer), LUTRA_INVALID_ARGUMENT,
  * LUTRA_IO, LUTRA_ABORTED.
  */
-export async function convertGguf(options: ConvertOptions): Promise<ModelSpec> {
+export async function convertModel(options: ConvertOptions): Promise<ModelSpec> {
   const { signal } = options;
   const precision = options.precision === null ? null : checkPrecision(options.precision ?? DEFAULT_PRECISION);
   checkChunk(options.chunk ?? 128);
   if (signal?.aborted) throw asLutraError(signal.reason, signal);
-  const file = await GgufFile.open(options.input);
+  const source = await openSource(options.input);
   try {
-    // Everything that can be refused is refused before anything is written.
-    const { arch, family } = readArch(file);
-    const tensors = requantised(listCpuTensors(file, arch, family), options.cpuWeights ?? null, options.lmHead ?? null);
-    const tokenizer = buildTokenizer(file);
+    const tensors = requantised(source.tensors, options.cpuWeights ?? null, options.lmHead ?? null);
     const output = await OutputDirectory.create(options.output);
     try {
-      const spec = await writeModel({ options, file, directory: output.path, precision, tensors, tokenizer });
+      const spec = await writeModel({ options, source, directory: output.path, precision, tensors });
       await output.commit();
       return spec;
     } catch (error) {
@@ -266,6 +273,6 @@ export async function convertGguf(options: ConvertOptions): Promise<ModelSpec> {
   } catch (error) {
     throw asLutraError(error, signal);
   } finally {
-    await file.close();
+    await source.close();
   }
 }

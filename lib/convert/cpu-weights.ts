@@ -27,7 +27,10 @@ const isHead = (name: string): boolean => name === 'embed' || name === 'lm_head'
 export function requantised(tensors: readonly CpuTensor[], layers: CpuWeights | null, head: CpuWeights | null): CpuTensor[] {
   return tensors.map((tensor) => {
     const choice = tensor.shape.length !== 2 ? null : isHead(tensor.name) ? head : layers;
-    return choice === null ? tensor : { ...tensor, type: CPU_WEIGHTS[choice] };
+    if (choice === null) return tensor;
+    // Made of the values, whose columns are in the order of the input.
+    const { order: _, ...rest } = tensor;
+    return { ...rest, type: CPU_WEIGHTS[choice] };
   });
 }
 

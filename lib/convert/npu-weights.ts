@@ -5,7 +5,6 @@ import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, FileHashes, LinearSpec } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
 import { halvesOf } from './floats.js';
-import type { GgufFile } from './gguf.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
 import { type CpuTensor, denseF32, type PackAddon } from './tensors.js';
 
@@ -34,7 +33,8 @@ export function npuEntries(arch: ArchSpec, linears: Record<string, LinearSpec>):
 
 /** What {@link writeNpuWeights} needs. */
 export interface NpuWeightsInput {
-  file: GgufFile;
+  /** Of the source, for messages. */
+  path: string;
   arch: ArchSpec;
   linears: Record<string, LinearSpec>;
   tensors: ReadonlyMap<string, CpuTensor>;
@@ -60,11 +60,11 @@ export async function writeNpuWeights(path: string, input: NpuWeightsInput): Pro
 }
 
 async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, layer: number): Promise<void> {
-  const { file, arch, linears, tensors, addon } = input;
+  const { path, arch, linears, tensors, addon } = input;
   const dense = async (name: string): Promise<Float32Array> => {
     const tensor = tensors.get(name);
     if (!tensor) throw new LutraError('LUTRA_INTERNAL', `tensor ${name} is not listed`);
-    return denseF32(file, tensor, arch.headDim, addon);
+    return denseF32(tensor, addon);
   };
   for (const norm of NORMS) {
     const name = `layers.${layer}.${norm}`;
@@ -75,7 +75,7 @@ async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, lay
     const [rows, cols] = linearShape(arch, name);
     const { codes, scales } = addon.quantizeS8(await dense(key), rows, cols, linearOf(linears, key).layout === 'conv');
     if (!scales.every((scale) => Number.isFinite(scale))) {
-      throw new LutraError('LUTRA_BAD_FILE', `${file.path}: weights of ${key} are not finite numbers`, 'Export the file again.');
+      throw new LutraError('LUTRA_BAD_FILE', `${path}: weights of ${key} are not finite numbers`, 'Export the file again.');
     }
     await writer.write(`${key}.w8`, codes);
     // A channel of zeros has codes 0 under any scale, but QNN wants one above 0.

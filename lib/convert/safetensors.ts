@@ -12,9 +12,9 @@ import type { FileHashes } from '../graph/spec.js';
 
 export const ALIGNMENT = 64;
 
-export type SafetensorsDtype = 'F32' | 'F16' | 'I8' | 'U8';
+export type SafetensorsDtype = 'F32' | 'F16' | 'U32' | 'I8' | 'U8';
 
-const DTYPE_BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, I8: 1, U8: 1 };
+const DTYPE_BYTES: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, U32: 4, I8: 1, U8: 1 };
 
 /** A tensor to be written. */
 export interface SafetensorsEntry {

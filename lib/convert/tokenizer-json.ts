@@ -39,7 +39,7 @@ const PRE_TOKENIZERS: Readonly<Record<string, PreTokenizer>> = {
 const TYPE = { normal: 1, unknown: 2, control: 3, user: 4, unused: 5, byte: 6 } as const;
 
 /** Control tokens that end a text in the model families that lutra converts, whatever the file's eos is. */
-const END_TOKENS = ['<|endoftext|>', '<|im_end|>', '<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<|end|>'];
+export const END_TOKENS: readonly string[] = ['<|endoftext|>', '<|im_end|>', '<|eot_id|>', '<|eom_id|>', '<|end_of_text|>', '<|end|>'];
 
 /** The tokenizer files of a model directory and what lutra.json says of tokens. */
 export interface TokenizerFiles {

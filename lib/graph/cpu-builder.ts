@@ -97,6 +97,11 @@ export class CpuBuilder {
     return one(this.graph.addStep('bias_add', [x, bias], {}, null, [name]));
   }
 
+  /** Columns in another order: column c of the result is column order[c] of `x`. */
+  permute(x: TensorId, order: TensorId, name: string): TensorId {
+    return one(this.graph.addStep('permute', [x, order], {}, null, [name]));
+  }
+
   /** Gathers statistics of `x` under number `site`. */
   observe(x: TensorId, site: number): void {
     this.graph.addStep('observe', [x], { site }, null, []);

@@ -174,6 +174,16 @@ export const CPU_OPS = {
     rowsOf(arg(inputs, 0), 'observed tensor');
     return [];
   }),
+
+  /** y[r, c] = x[r, order[c]]. */
+  permute: defineOp({}, 'inferred', (inputs) => {
+    arity(inputs, 2);
+    const x = rowsOf(arg(inputs, 0), 'permute input');
+    const order = arg(inputs, 1);
+    checkType(order, 'order', ['u32'], 1);
+    check(dim(order, 0) === dim(x, 1), () => `order is ${formatType(order)} for ${formatType(x)}`);
+    return [f32Rows(x)];
+  }),
 } as const;
 
 export type CpuOp = keyof typeof CPU_OPS;

@@ -60,6 +60,11 @@ export type CpuType = WeightType;
 export interface TensorSpec {
   type: CpuType;
   shape: number[];
+  /**
+   * Of a packed matrix whose columns are stored in another order than its input has: the tensor (U32 [cols]) that names the input's column for each stored one. Matrices of
+   * one input that have the same order name the same tensor.
+   */
+  order?: string;
 }
 
 /** How static ranges were found. */
@@ -84,7 +89,7 @@ export interface FileHashes {
 export const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
 
 /** Version of the model directory. */
-export const MODEL_FORMAT = 2;
+export const MODEL_FORMAT = 3;
 
 /** The whole of `lutra.json`, but for its checksum. */
 export interface ModelSpec {

@@ -21,14 +21,15 @@ export interface Qkv {
   readonly v: TensorId;
 }
 
-/** Linears of one input. One step takes packed weights or plain ones, not both, because only packed ones quantise the input. */
+/**
+ * Linears of one input. One step takes packed weights or plain ones, not both, because only packed ones quantise the input; weights whose columns are in an order of their own
+ * read the input in that order, made once for all that share it.
+ */
 export function linears(d: Decoder, x: TensorId, weights: readonly TensorId[], names: readonly string[]): TensorId[] {
   const results = new Array<TensorId>(weights.length);
-  for (const packed of [true, false]) {
-    const chosen = weights.flatMap((w, i) => (isBlockType(d.g.tensor(w).dtype) === packed ? [i] : []));
-    if (chosen.length === 0) continue;
+  for (const { order, chosen } of stepsOf(d, weights)) {
     const made = d.g.cpu.linear(
-      x,
+      order === null ? x : d.g.cpu.permute(x, order, `${names[chosen[0] ?? 0]}.in`),
       chosen.flatMap((i) => weights[i] ?? []),
       d.exact,
       chosen.flatMap((i) => names[i] ?? []),
@@ -39,6 +40,19 @@ export function linears(d: Decoder, x: TensorId, weights: readonly TensorId[], n
     });
   }
   return results;
+}
+
+/** Weights by the step that multiplies them, as indices. */
+function stepsOf(d: Decoder, weights: readonly TensorId[]): { order: TensorId | null; chosen: number[] }[] {
+  const steps: { packed: boolean; order: TensorId | null; chosen: number[] }[] = [];
+  weights.forEach((weight, i) => {
+    const packed = isBlockType(d.g.tensor(weight).dtype);
+    const order = d.weights.orderOf(weight);
+    const same = steps.find((step) => step.packed === packed && step.order === order);
+    if (same) same.chosen.push(i);
+    else steps.push({ packed, order, chosen: [i] });
+  });
+  return steps.sort((a, b) => Number(b.packed) - Number(a.packed));
 }
 
 /** Adds the biases that the model has; F32 in and out. */

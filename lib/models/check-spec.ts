@@ -1,5 +1,5 @@
 /** Whether `lutra.json` is what it should be and consistent: shapes of tensors, precisions, ranges, layouts and shadow flags of the NPU linears. */
-import { DTYPES, isWeightType, needsWholeBlocks, quantLimits } from '../graph/dtype.js';
+import { DTYPES, isBlockType, isWeightType, needsWholeBlocks, quantLimits } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import {
   type ArchSpec,
@@ -10,6 +10,7 @@ import {
   type ModelSpec,
   type Precision,
   type QuantRange,
+  type TensorSpec,
 } from '../graph/spec.js';
 
 export const LINEAR_NAMES: readonly LinearName[] = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'];
@@ -153,6 +154,16 @@ function* expectedTensors(arch: ArchSpec): Generator<{ name: string; shape: read
   }
 }
 
+/** An order is called after a tensor with as many columns; the rows of the embedding are read as they are. */
+function checkOrder(spec: ModelSpec, name: string, cols: number | undefined): void {
+  const { order, type } = spec.tensors[name] as Partial<TensorSpec>;
+  if (order === undefined) return;
+  const of = typeof order === 'string' && order.endsWith('.order') ? order.slice(0, -'.order'.length) : '';
+  const fits = Object.hasOwn(spec.tensors, of) && spec.tensors[of]?.order === order && spec.tensors[of]?.shape?.[1] === cols;
+  if (name === 'embed' || type === undefined || !isBlockType(type) || !fits)
+    throw badSpec(`tensor ${name} has the order ${shown(order)}, which is none that it can have`);
+}
+
 function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shape: readonly number[]; f32: boolean }): void {
   if (!Object.hasOwn(spec.tensors, name)) throw badSpec(`tensor ${name} is missing`);
   const { type, shape: stored } = partial(spec.tensors[name], `tensor ${name}`);
@@ -162,6 +173,7 @@ function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shap
   if (!isType(type) || !isWeightType(type) || (f32 && type !== 'f32'))
     throw badSpec(`tensor ${name} is ${found}; ${f32 ? 'f32' : 'a weight type'} is expected`);
   if (needsWholeBlocks(type) && (shape[1] ?? 0) % 32 !== 0) throw badSpec(`tensor ${name} is ${found}; columns must be a multiple of 32`);
+  checkOrder(spec, name, shape[1]);
 }
 
 /** What has to be right before the family is looked up. */

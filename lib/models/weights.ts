@@ -7,6 +7,7 @@ import { badSpec, linearKey, linearShape, linearSpec } from './check-spec.js';
 export class Weights {
   private readonly g: GraphBuilder;
   private readonly spec: ModelSpec;
+  private readonly orders = new Map<TensorId, TensorId>();
 
   constructor(g: GraphBuilder, spec: ModelSpec) {
     this.g = g;
@@ -17,7 +18,14 @@ export class Weights {
   cpu(name: string): TensorId {
     const tensor = this.spec.tensors[name];
     if (tensor === undefined) throw badSpec(`tensor ${name} is missing`);
-    return this.g.weight(name, tensor.type, tensor.shape);
+    const id = this.g.weight(name, tensor.type, tensor.shape);
+    if (tensor.order !== undefined) this.orders.set(id, this.g.weight(tensor.order, 'u32', tensor.shape.slice(1)));
+    return id;
+  }
+
+  /** The order of the columns of a weight; null: that of its input. */
+  orderOf(weight: TensorId): TensorId | null {
+    return this.orders.get(weight) ?? null;
   }
 
   embed(): TensorId {

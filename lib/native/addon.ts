@@ -152,6 +152,8 @@ export interface NativeAddon {
   checkPlan(plan: Uint8Array): void;
   /** Packs rows of ggml blocks into the canonical layout ({@link docs/architecture.md}). type: dtype code of the plan. */
   packGgml(type: number, blocks: Uint8Array, rows: number, cols: number): Uint8Array;
+  /** Packs codes of a low-bit type, as {@link NativeKernels.packCodes} does, to bytes. */
+  packLowBit(type: number, rows: number, cols: number, codes: Uint8Array, scales: Float32Array, offsets: Float32Array | null): Uint8Array;
   quantizeLowBit(type: number, weights: Float32Array, rows: number, cols: number, importance: Float32Array | null): Uint8Array;
   /** Expands a packed or ggml weight to F32, row major. */
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;

@@ -125,6 +125,7 @@ function wrapAddon(addon: NativeAddon): NativeAddon {
     planSchema: () => guard(() => addon.planSchema()),
     checkPlan: (plan) => guard(() => addon.checkPlan(plan)),
     packGgml: (type, blocks, rows, cols) => guard(() => addon.packGgml(type, blocks, rows, cols)),
+    packLowBit: (type, rows, cols, codes, scales, offsets) => guard(() => addon.packLowBit(type, rows, cols, codes, scales, offsets)),
     quantizeLowBit: (type, weights, rows, cols, importance) => guard(() => addon.quantizeLowBit(type, weights, rows, cols, importance)),
     dequantizePacked: (type, packed, rows, cols) => guard(() => addon.dequantizePacked(type, packed, rows, cols)),
     quantizeS8: (weights, rows, cols, transpose) => guard(() => addon.quantizeS8(weights, rows, cols, transpose)),

@@ -5,24 +5,13 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, stat } from 'node:fs/promises';
 import { PartDigest } from '../files/digest.js';
-import { isObject, openFile, readFully } from '../files/read.js';
+import { openFile, readFully } from '../files/read.js';
+import { parseSafetensorsHeader, readSafetensorsHeader, type StoredTensor } from '../files/safetensors.js';
 import { LutraError } from '../graph/errors.js';
 import type { FileHashes } from '../graph/spec.js';
 
-/** A safetensors header may not be larger than this; more is a foreign file, not a model. */
-const MAX_HEADER_BYTES = 64 * 2 ** 20;
-const PREFIX_BYTES = 8;
 /** Read at a time by {@link WeightFile.verify}. */
 const BLOCK_BYTES = 2 ** 20;
-
-/** Name, type, shape and place of one tensor of a safetensors file; offsets count from the start of the file. */
-export interface StoredTensor {
-  name: string;
-  dtype: string;
-  shape: number[];
-  begin: number;
-  end: number;
-}
 
 /** Packed matrices are bytes in one dimension. */
 function isMatrix({ name, dtype, shape }: StoredTensor): boolean {
@@ -90,9 +79,9 @@ export class WeightFile {
   async #read(use: (handle: FileHandle, header: Buffer, tensors: StoredTensor[]) => Promise<void>): Promise<void> {
     const { handle, size } = await openFile(this.path, { remedy: this.#remedy, missing: 'LUTRA_BAD_FILE' });
     try {
-      const header = await this.#header(handle, size);
+      const header = await readSafetensorsHeader(handle, size, this.path, (what) => this.#bad(what));
       this.#compare('its header', new PartDigest().update(header).digest(), this.hashes.header);
-      const tensors = parseHeader(header);
+      const tensors = parseSafetensorsHeader(header);
       if (!tensors) throw this.#bad('is not a safetensors file: its header does not parse.');
       const end = tensors.reduce((most, tensor) => Math.max(most, tensor.end), header.length);
       if (end > size) throw this.#bad(`is truncated: ${size} bytes, its tensors need ${end}.`);
@@ -101,19 +90,6 @@ export class WeightFile {
     } finally {
       await handle.close();
     }
-  }
-
-  /** The length word and the header behind it. */
-  async #header(handle: FileHandle, size: number): Promise<Buffer> {
-    const prefix = Buffer.alloc(PREFIX_BYTES);
-    if (size < PREFIX_BYTES) throw this.#bad(`is truncated: it has ${size} bytes.`);
-    await readFully(handle, prefix, 0, this.path);
-    const length = Number(prefix.readBigUInt64LE());
-    if (length < 2 || length > MAX_HEADER_BYTES) throw this.#bad(`is not a safetensors file: its header would have ${length} bytes.`);
-    if (PREFIX_BYTES + length > size) throw this.#bad(`is truncated: ${size} bytes, its header alone has ${PREFIX_BYTES + length}.`);
-    const header = Buffer.alloc(PREFIX_BYTES + length);
-    await readFully(handle, header, 0, this.path);
-    return header;
   }
 
   async #checkTensor(handle: FileHandle, tensor: StoredTensor, onBlock: (block: Buffer) => void = () => {}): Promise<void> {
@@ -137,26 +113,4 @@ export class WeightFile {
   #bad(what: string): LutraError {
     return new LutraError('LUTRA_BAD_FILE', `${this.path} ${what}`, this.#remedy);
   }
-}
-
-/** The tensors that a header (with its length word) describes, or undefined when it is none. */
-function parseHeader(header: Buffer): StoredTensor[] | undefined {
-  let table: unknown;
-  try {
-    table = JSON.parse(header.toString('utf8', PREFIX_BYTES));
-  } catch {
-    return undefined;
-  }
-  if (!isObject(table)) return undefined;
-  const tensors: StoredTensor[] = [];
-  for (const [name, entry] of Object.entries(table)) {
-    if (name === '__metadata__') continue;
-    if (!isObject(entry) || typeof entry.dtype !== 'string' || !Array.isArray(entry.shape) || !Array.isArray(entry.data_offsets))
-      return undefined;
-    const [begin, end] = entry.data_offsets.map((offset: unknown) => (Number.isSafeInteger(offset) ? (offset as number) : -1));
-    if (begin === undefined || end === undefined || begin < 0 || end < begin) return undefined;
-    const { dtype } = entry;
-    tensors.push({ name, dtype, shape: entry.shape as number[], begin: header.length + begin, end: header.length + end });
-  }
-  return tensors;
 }

@@ -80,6 +80,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("planSchema", plan_schema);
   add("checkPlan", check_plan);
   add("packGgml", pack_ggml);
+  add("packLowBit", pack_low_bit);
   add("quantizeLowBit", quantize_low_bit);
   add("dequantizePacked", dequantize_packed);
   add("quantizeS8", quantize_s8);

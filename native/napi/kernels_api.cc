@@ -144,7 +144,8 @@ Napi::Value pack_values(const Napi::CallbackInfo& info, Pools&) {
   return wrapped(info.Env(), std::move(weight));
 }
 
-Napi::Value pack_codes(const Napi::CallbackInfo& info, Pools&) {
+/// From type, rows, columns, codes, scales and offsets.
+OwnedWeight packed_codes(const Napi::CallbackInfo& info) {
   const Shape shape = shape_of(info);
   const kernels::LowBitFormat format = format_of(shape);
   const auto codes = octets(info[3], "codes");
@@ -164,8 +165,10 @@ Napi::Value pack_codes(const Napi::CallbackInfo& info, Pools&) {
   OwnedWeight weight = allocate_weight(shape.type, shape.rows, shape.cols);
   kernels::pack_low_bit({format, shape.rows, shape.cols, codes.data(), scales.data(), offset ? offsets.data() : nullptr}, weight.data.bytes());
   check_numbers(weight, ErrorCode::kInvalidArgument, kRange);
-  return wrapped(info.Env(), std::move(weight));
+  return weight;
 }
+
+Napi::Value pack_codes(const Napi::CallbackInfo& info, Pools&) { return wrapped(info.Env(), packed_codes(info)); }
 
 Napi::Value pack_blocks(const Napi::CallbackInfo& info, Pools&) {
   const Shape shape = shape_of(info);
@@ -305,6 +308,15 @@ void add_kernels(Napi::Env env, Napi::Object exports) {
   table.add("dispose", dispose);
   add_bench_calls(table);
   exports.Set("kernels", table.object());
+}
+
+Napi::Value pack_low_bit(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const OwnedWeight weight = packed_codes(info);
+    auto out = new_array<Napi::Uint8Array>(info.Env(), weight.data.size());
+    std::memcpy(out.Data(), weight.data.data(), weight.data.size());
+    return out;
+  });
 }
 
 }  // namespace lutra::addon

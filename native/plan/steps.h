@@ -23,6 +23,7 @@ std::unique_ptr<StepRunner> bind_shadow(Binder&, const Step&);
 std::unique_ptr<StepRunner> bind_select_rows(Binder&, const Step&);
 std::unique_ptr<StepRunner> bind_bias_add(Binder&, const Step&);
 std::unique_ptr<StepRunner> bind_observe(Binder&, const Step&);
+std::unique_ptr<StepRunner> bind_permute(Binder&, const Step&);
 
 /// Binds one step (steps.cc: the registry, in opcode order).
 std::unique_ptr<StepRunner> bind_step(Binder& binder, const Step& step);

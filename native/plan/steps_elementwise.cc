@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #include "plan/steps.h"
 
@@ -165,6 +166,34 @@ class Observe final : public StepRunner {
   Observation& observation_;
 };
 
+/// Columns in another order: y[r, c] = x[r, order[c]].
+class Permute final : public StepRunner {
+ public:
+  Permute(Binder& b, const Step& s) : pool_(b.pool()), tensor_(b.tensor(s.outputs[0])), x_(b.data<float>(s.inputs[0])), y_(b.data<float>(s.outputs[0])), order_(tensor_.cols) {
+    // A copy: what is checked here must not change in a mapped file afterwards.
+    std::memcpy(order_.data(), b.weight(s.inputs[1]).data(), order_.size() * sizeof(uint32_t));
+    const auto beyond = std::find_if(order_.begin(), order_.end(), [&](uint32_t column) { return column >= tensor_.cols; });
+    if (beyond == order_.end()) return;
+    throw Error(ErrorCode::kBadFile, "weight " + std::string(b.tensor(s.inputs[1]).weight) + " names column " + std::to_string(*beyond) + " of " + std::to_string(tensor_.cols), "convert the model again");
+  }
+
+  void run(const Run& run) override {
+    const size_t cols = tensor_.cols;
+    parallel_ranges(pool_, valid_rows(tensor_, run), std::max<size_t>(1, kGrain / cols), [&](size_t begin, size_t end) {
+      for (size_t r = begin; r < end; ++r) {
+        for (size_t c = 0; c < cols; ++c) y_[r * cols + c] = x_[r * cols + order_[c]];
+      }
+    });
+  }
+
+ private:
+  ThreadPool& pool_;
+  const Tensor& tensor_;
+  const float* x_;
+  float* y_;
+  std::vector<uint32_t> order_;
+};
+
 }  // namespace
 
 std::unique_ptr<StepRunner> bind_rms_norm(Binder& b, const Step& s) { return std::make_unique<RmsNorm>(b, s); }
@@ -176,5 +205,6 @@ std::unique_ptr<StepRunner> bind_dequantize(Binder& b, const Step& s) { return s
 std::unique_ptr<StepRunner> bind_select_rows(Binder& b, const Step& s) { return std::make_unique<SelectRows>(b, s); }
 std::unique_ptr<StepRunner> bind_bias_add(Binder& b, const Step& s) { return std::make_unique<BiasAdd>(b, s); }
 std::unique_ptr<StepRunner> bind_observe(Binder& b, const Step& s) { return std::make_unique<Observe>(b, s); }
+std::unique_ptr<StepRunner> bind_permute(Binder& b, const Step& s) { return std::make_unique<Permute>(b, s); }
 
 }  // namespace lutra::plan

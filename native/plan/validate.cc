@@ -235,6 +235,15 @@ void check_observe(const Checker& c) {
   c.integer(0, 65535);
 }
 
+void check_permute(const Checker& c) {
+  c.counts(2, 1);
+  c.activation(c.in(0), {kF});
+  c.activation(c.out(0), {kF});
+  c.same_shape(c.in(0), c.out(0));
+  const Tensor& order = c.in(1);
+  c.require(order.kind == TensorKind::kWeight && order.dtype == DType::kU32 && order.rank == 1 && order.elements() == c.in(0).cols, Checker::describe(order) + " is not a U32 weight of " + std::to_string(c.in(0).cols));
+}
+
 void check(const Checker& c) {
   switch (c.step().op) {
     case StepOp::kSegment: return check_segment(c);
@@ -252,6 +261,7 @@ void check(const Checker& c) {
     case StepOp::kSelectRows: return check_select_rows(c);
     case StepOp::kBiasAdd: return check_bias_add(c);
     case StepOp::kObserve: return check_observe(c);
+    case StepOp::kPermute: return check_permute(c);
   }
 }
 

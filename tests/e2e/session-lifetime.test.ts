@@ -201,9 +201,9 @@ describe('SIGINT', () => {
     const output = JSON.stringify(files.directory);
     const { signal } = await script(
       `
-      import { convertGguf } from ${url('dist/convert/index.js')};
+      import { convertModel } from ${url('dist/convert/index.js')};
       import { loadAddon } from ${url('dist/native/loader.js')};
-      const convert = () => convertGguf({ input: ${JSON.stringify(files.path)}, output: ${output}, addon: loadAddon(), precision: null, chunk: 8, threads: 1 });
+      const convert = () => convertModel({ input: ${JSON.stringify(files.path)}, output: ${output}, addon: loadAddon(), precision: null, chunk: 8, threads: 1 });
       await convert();
       console.log('busy');
       for (;;) await convert();`,

@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromHalf, toHalf } from '../../lib/convert/floats.js';
-import { type ConvertOptions, convertGguf } from '../../lib/convert/index.js';
+import { type ConvertOptions, convertModel } from '../../lib/convert/index.js';
 import type { PrecisionByKind } from '../../lib/convert/precision.js';
 import { encodePlan, type Graph } from '../../lib/graph/index.js';
 import type { ArchSpec, ModelSpec } from '../../lib/graph/spec.js';
@@ -176,7 +176,7 @@ export async function makeTiny(
   const text = join(root, `${name}.txt`);
   await writeFile(text, tinyText(7, 400));
   const directory = join(root, name);
-  const spec = await convertGguf({
+  const spec = await convertModel({
     input: file.path,
     output: directory,
     addon: loadAddon(),

@@ -19,6 +19,7 @@ export const GOLDENS: Record<string, { model: TinyOptions; options: GoldenOption
   'tiny-npu-shadowed': { model: { type: 'q4_0', precision: SHADOWED, signedInputs: true }, options: { mode: 'npu' } },
   'tiny-npu-inputs-only': { model: { type: 'q4_0', precision: SHADOWED, outputRepair: false }, options: { mode: 'npu' } },
   'tiny-cpu': { model: { type: 'q4_1', arch: { ropeFactors: true, ropeInterleaved: true } }, options: { mode: 'cpu' } },
+  'tiny-ordered': { model: { type: 'w4g32z', orders: true }, options: { mode: 'cpu' } },
   'tiny-reference': { model: { type: 'q4_1' }, options: { mode: 'reference' } },
   'tiny-calibrate-inputs': { model: { type: 'q4_1' }, options: { mode: 'reference', calibrate: 'inputs' } },
   'tiny-calibrate-outputs': {

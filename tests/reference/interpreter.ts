@@ -192,6 +192,10 @@ export class Interpreter {
         return [this.shadow(step)];
       case 'bias_add':
         return [x().map((row) => row.map((v, i) => v + (this.weight(inputs[1]).data[i] ?? Number.NaN)))];
+      case 'permute': {
+        const order = this.weight(inputs[1]).data;
+        return [x().map((row) => Float64Array.from(order, (column) => row[column] ?? Number.NaN))];
+      }
       case 'observe':
         this.observed.set(step.attrs.site, [...(this.observed.get(step.attrs.site) ?? []), ...x()]);
         return [];

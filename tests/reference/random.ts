@@ -20,6 +20,16 @@ export class Random {
     return Math.floor(this.uniform() * n);
   }
 
+  /** 0 … n − 1 in a random order. */
+  permutation(n: number): Uint32Array {
+    const order = Uint32Array.from({ length: n }, (_, i) => i);
+    for (let i = n - 1; i > 0; i--) {
+      const other = this.below(i + 1);
+      [order[i], order[other]] = [order[other] ?? 0, order[i] ?? 0];
+    }
+    return order;
+  }
+
   normal(): number {
     return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform());
   }

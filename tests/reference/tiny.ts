@@ -32,6 +32,8 @@ export interface TinyOptions {
   outputRepair?: boolean;
   /** Type of 8-bit inputs of o and down; outputs are u8. */
   signedInputs?: boolean;
+  /** Columns of q and k in one order, of v and down each in one of its own. */
+  orders?: boolean;
 }
 
 export interface Weight {
@@ -43,7 +45,7 @@ export interface Weight {
 
 export interface TinyModel {
   spec: ModelSpec;
-  /** Every tensor of `spec.tensors` by name. */
+  /** Every tensor of `spec.tensors` by name, columns in the order of the input, and the orders. */
   weights: Map<string, Weight>;
 }
 
@@ -123,6 +125,33 @@ function randomWeight(name: string, shape: number[], random: Random): Weight {
   return { shape, data: Float32Array.from({ length: rows }, () => 1 + 0.2 * random.normal()) };
 }
 
+/** Names after which an order is called, by linear. */
+const ORDER_OF: Partial<Record<LinearName, LinearName>> = { q: 'q', k: 'q', v: 'v', down: 'down' };
+
+function addOrders(tensors: Record<string, TensorSpec>, weights: Map<string, Weight>, layer: number, random: Random): void {
+  for (const [name, first] of Object.entries(ORDER_OF)) {
+    const tensor = tensors[`layers.${layer}.${name}`];
+    const order = `layers.${layer}.${first}.order`;
+    const cols = tensor?.shape[1] ?? 0;
+    if (tensor) tensor.order = order;
+    if (!weights.has(order)) weights.set(order, { shape: [cols], data: Float32Array.from(random.permutation(cols)) });
+  }
+}
+
+/** The weights as they are stored: columns in the orders that the spec names. */
+export function storedWeights({ spec, weights }: TinyModel): Map<string, Weight> {
+  const stored = new Map(weights);
+  for (const [name, { order }] of Object.entries(spec.tensors)) {
+    const weight = weights.get(name);
+    const columns = order === undefined ? undefined : weights.get(order)?.data;
+    if (!weight || !columns) continue;
+    const cols = columns.length;
+    const data = weight.data.map((_, i) => weight.data[i - (i % cols) + (columns[i % cols] ?? 0)] ?? Number.NaN);
+    stored.set(name, { shape: weight.shape, data });
+  }
+  return stored;
+}
+
 /** Of files that are not there. */
 const NO_HASHES: FileHashes = { sha256: '0'.repeat(64), header: '', tensors: {} };
 
@@ -132,6 +161,7 @@ export function tinyModel(options: TinyOptions = {}): TinyModel {
   const random = new Random(options.seed ?? 1);
   const tensors = tensorsOf(arch, options.type ?? 'f32');
   const weights = new Map(Object.entries(tensors).map(([name, { shape }]) => [name, randomWeight(name, shape, random)]));
+  if (options.orders) for (let layer = 0; layer < arch.layers; layer++) addOrders(tensors, weights, layer, random);
   const linears: Record<string, LinearSpec> = {};
   const { precision = null } = options;
   if (precision !== null) {

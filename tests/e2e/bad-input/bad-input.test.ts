@@ -10,6 +10,7 @@ import { DEFAULT_PRECISION } from '../../../lib/convert/precision.js';
 import { loadModel, type Model } from '../../../lib/runtime/model.js';
 import { makeTiny, type TinyModelFiles } from '../tiny.js';
 import type { World } from './case.js';
+import { checkpointCases } from './checkpoint.js';
 import { cliCases, startup } from './cli.js';
 import { ggufCases } from './gguf.js';
 import { kernelCases } from './kernels.js';
@@ -25,6 +26,7 @@ import { weightCases } from './weights.js';
 /** In-process tables by what they are about. */
 const TABLES = {
   'GGUF files': ggufCases,
+  'checkpoints of Hugging Face': checkpointCases,
   'weight files': weightCases,
   'lutra.json and the tokenizer': specCases,
   plans: planCases,

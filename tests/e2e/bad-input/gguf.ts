@@ -2,7 +2,7 @@
 import { readdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { expect } from 'vitest';
-import { convertGguf } from '../../../lib/convert/index.js';
+import { convertModel } from '../../../lib/convert/index.js';
 import { loadAddon } from '../../../lib/native/loader.js';
 import { type GgufTensorInput, ggufBytes, type MetadataValue } from '../../reference/gguf-writer.js';
 import { tinyGguf } from '../../unit/convert/tiny-gguf.js';
@@ -11,7 +11,7 @@ import { type BadCase, bad, file, made, place, replace, type World } from './cas
 async function convert(input: string, world: World): Promise<void> {
   const output = place(world, 'converted');
   try {
-    await convertGguf({ input, output, addon: loadAddon(), precision: null });
+    await convertModel({ input, output, addon: loadAddon(), precision: null });
   } finally {
     const left = readdirSync(dirname(output));
     rmSync(dirname(output), { recursive: true });
@@ -114,7 +114,7 @@ const places: BadCase[] = [
   bad('an empty path', 'LUTRA_INVALID_ARGUMENT', "''", (world) => convert('', world)),
   bad('a path with NUL', 'LUTRA_INVALID_ARGUMENT', 'a\\x00b', (world) => convert('a\0b', world)),
   bad('a name that is too long', 'LUTRA_IO', 'ENAMETOOLONG', (world) => convert(`${world.root}/${'n'.repeat(300)}`, world)),
-  thing('a directory', 'LUTRA_BAD_FILE', 'is not a file'),
+  thing('a directory', 'LUTRA_BAD_FILE', 'no config.json'),
   thing('a FIFO', 'LUTRA_BAD_FILE', 'is not a file'),
   thing('a link to /dev/null', 'LUTRA_BAD_FILE', 'is not a file'),
   thing('a link to /dev/zero', 'LUTRA_BAD_FILE', 'is not a file'),

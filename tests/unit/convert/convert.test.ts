@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CalibrationEngine } from '../../../lib/calibrate/index.js';
 import { SITE_VALUES } from '../../../lib/calibrate/statistics.js';
-import { type ConvertOptions, convertGguf } from '../../../lib/convert/index.js';
+import { type ConvertOptions, convertModel } from '../../../lib/convert/index.js';
 import { parsePrecision } from '../../../lib/convert/precision.js';
 import { interleavedRow } from '../../../lib/convert/rows.js';
 import { DTYPES } from '../../../lib/graph/dtype.js';
@@ -33,13 +33,16 @@ function fakeEngine(): CalibrationEngine {
   };
 }
 
+function onlyNative(): never {
+  throw new Error('tests of low-bit weights have the real addon');
+}
+
 const addon: ConvertOptions['addon'] = {
   packGgml,
   dequantizePacked,
   quantizeS8,
-  quantizeLowBit: () => {
-    throw new Error('tests/unit/convert/low-bit.test.ts does that with the real addon');
-  },
+  packLowBit: onlyNative,
+  quantizeLowBit: onlyNative,
   openEngine: async () => fakeEngine(),
 };
 
@@ -51,7 +54,7 @@ function write(options: TinyGgufOptions = {}) {
 }
 
 function convert(options: Partial<ConvertOptions> = {}): Promise<ModelSpec> {
-  return convertGguf({
+  return convertModel({
     input: join(root, 'tiny.gguf'),
     output: join(root, 'model'),
     addon,
@@ -98,7 +101,7 @@ const GGUF_NAMES: Record<string, string> = {
   down: 'ffn_down',
 };
 
-describe('convertGguf', () => {
+describe('convertModel', () => {
   it('keeps every value, in the original row order, for every storage', async () => {
     const tiny = write({ storages: ['q4_0', 'q4_1', 'q8_0', 'f32', 'f16', 'bf16'], tied: false, ropeFreqs: true });
     const spec = await convert({ precision: null });

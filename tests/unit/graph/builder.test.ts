@@ -61,6 +61,7 @@ describe('tables', () => {
       'select_rows',
       'bias_add',
       'observe',
+      'permute',
     ]);
     expect([...NPU_OP_NAMES].sort()).toEqual([
       'Concat',

@@ -41,7 +41,7 @@ describe('checkSpec', () => {
   });
 
   const broken: Record<string, [change: (spec: ModelSpec) => void, message: RegExp]> = {
-    'a foreign format': [(s) => Object.assign(s, { format: 3 }), /format 3/],
+    'a foreign format': [(s) => Object.assign(s, { format: 4 }), /format 4/],
     'no layers': [(s) => Object.assign(s.arch, { layers: 0 }), /layers is 0/],
     'a fractional size': [(s) => Object.assign(s.arch, { ffn: 1.5 }), /ffn is 1.5/],
     'heads that do not divide': [(s) => Object.assign(s.arch, { kvHeads: 3 }), /4 heads do not divide into 3 KV heads/],
@@ -59,6 +59,29 @@ describe('checkSpec', () => {
     ],
     'a quantised norm gain': [(s) => Object.assign(s.tensors.norm ?? {}, { type: 'f16' }), /tensor norm is f16 .* f32 is expected/],
     'an unknown type': [(s) => Object.assign(s.tensors.embed ?? {}, { type: 'q5_0' }), /tensor embed is 'q5_0'/],
+    'an order that is no text': [
+      (s) => Object.assign(s.tensors['layers.0.o'] ?? {}, { type: 'w4g32', order: 3 }),
+      /layers\.0\.o has the order 3/,
+    ],
+    'an order of a plain matrix': [
+      (s) => Object.assign(s.tensors['layers.0.o'] ?? {}, { order: 'layers.0.o.order' }),
+      /layers\.0\.o has the order 'layers\.0\.o\.order'/,
+    ],
+    'an order called after another matrix that has none': [
+      (s) => Object.assign(s.tensors['layers.0.o'] ?? {}, { type: 'w4g32', order: 'layers.0.q.order' }),
+      /layers\.0\.o has the order/,
+    ],
+    'an order of other columns': [
+      (s) => {
+        for (const name of ['layers.0.down', 'layers.0.o'])
+          Object.assign(s.tensors[name] ?? {}, { type: 'w4g32', order: 'layers.0.down.order' });
+      },
+      /layers\.0\.o has the order/,
+    ],
+    'an order of the embedding': [
+      (s) => Object.assign(s.tensors.embed ?? {}, { type: 'w4g32', order: 'embed.order' }),
+      /embed has the order/,
+    ],
     'a missing linear': [(s) => delete s.linears['layers.1.k'], /linear layers\.1\.k is missing/],
     'an unknown linear': [(s) => Object.assign(s.linears, { 'layers.2.q': linear(s, 'layers.1.q') }), /unknown linear layers\.2\.q/],
     'an unknown precision': [(s) => Object.assign(linear(s, 'layers.0.o'), { precision: 'w4a4' }), /unknown precision 'w4a4'/],

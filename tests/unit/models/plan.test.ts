@@ -9,7 +9,7 @@ import { buildCalibrationPlan, buildPlan } from '../../../lib/models/registry.js
 import { referenceDecoder } from '../../reference/decoder.js';
 import { all, DEFAULT, GOLDENS, goldenPlan, SHADOWED } from '../../reference/golden-plans.js';
 import { Interpreter, quantizeS8 } from '../../reference/interpreter.js';
-import { type TinyOptions, type TinyPrecision, tinyModel, type Weight } from '../../reference/tiny.js';
+import { storedWeights, type TinyOptions, type TinyPrecision, tinyModel, type Weight } from '../../reference/tiny.js';
 
 const TOKENS = [1, 17, 4, 90, 33, 33, 2, 61, 5, 44, 80];
 
@@ -94,6 +94,21 @@ describe('cpu program', () => {
       });
     }
   }
+
+  it('reads the input in the order of the columns that are stored', () => {
+    const model: TinyOptions = { type: 'w4g32z', orders: true, arch: { tied: false } };
+    const tiny = tinyModel(model);
+    const want = referenceDecoder(tiny.spec.arch, tiny.weights, TOKENS);
+    for (const pieces of [
+      [8, 3],
+      [1, 1, 1, 8],
+    ]) {
+      const got = runPlan(new Interpreter(goldenPlan(model, { mode: 'cpu' }), storedWeights(tiny)), 'cpu', pieces);
+      expect(nmse(got, want.logits)).toBeLessThan(1e-24);
+    }
+    const wrong = runPlan(new Interpreter(goldenPlan(model, { mode: 'cpu' }), tiny.weights), 'cpu', [8, 3]);
+    expect(nmse(wrong, want.logits)).toBeGreaterThan(1e-3);
+  });
 
   it('names tensors as the reference does', () => {
     const { spec, weights } = tinyModel();

@@ -1,0 +1,131 @@
+/** Which tensors of a GGUF file become which tensors of cpu.safetensors, and how they are read. */
+import { DTYPES, isBlockType, needsWholeBlocks } from '../graph/dtype.js';
+import { LutraError } from '../graph/errors.js';
+import type { ArchSpec, CpuType, LinearName } from '../graph/spec.js';
+import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
+import { GGUF_LINEARS, type GgufFamily } from './families.js';
+import { notFiniteHalf } from './floats.js';
+import type { GgufFile, GgufTensor } from './gguf.js';
+import { unpermuteRows } from './rows.js';
+import { type CpuTensor, checkFinite, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
+
+/** Where a tensor lies and what has to be done to its rows. */
+interface Stored {
+  file: GgufFile;
+  source: GgufTensor;
+  imported: CpuType;
+  /** Rows of a head, when q and k go back to their original order; 1: they stay. */
+  headDim: number;
+  /** Of one dimension. */
+  vector: boolean;
+}
+
+function importType(file: GgufFile, source: GgufTensor): CpuType {
+  if (source.type.cpu) return source.type.cpu;
+  throw new LutraError(
+    'LUTRA_UNSUPPORTED',
+    `${file.path}: tensor ${source.name} has type ${source.type.name}`,
+    'lutra converts F32, F16, BF16, Q4_0, Q4_1 and Q8_0: quantise the model to one of these.',
+  );
+}
+
+function sourceOf(stored: Stored): CpuTensor['source'] {
+  const { source } = stored;
+  return { name: source.name, bytes: source.rows * source.rowBytes, slabs: (addon) => slabs(stored, addon) };
+}
+
+function vector(file: GgufFile, name: string, from: string, length: number, headDim = 1): CpuTensor {
+  const source = file.tensor(from, 1, length);
+  const imported = importType(file, source);
+  if (isBlockType(imported))
+    throw new LutraError('LUTRA_UNSUPPORTED', `${file.path}: tensor ${from} has type ${source.type.name}; vectors are F32, F16 or BF16`);
+  return { name, source: sourceOf({ file, source, imported, headDim, vector: true }), type: 'f32', imported: 'f32', shape: [length] };
+}
+
+function matrix(file: GgufFile, name: string, from: string, rows: number, cols: number, headDim = 1): CpuTensor {
+  const source = file.tensor(from, rows, cols);
+  const imported = importType(file, source);
+  return { name, source: sourceOf({ file, source, imported, headDim, vector: false }), type: imported, imported, shape: [rows, cols] };
+}
+
+/** All tensors of cpu.safetensors in file order. A tensor of the GGUF file that nothing uses means a model that lutra does not know. */
+export function listGgufTensors(file: GgufFile, arch: ArchSpec, family: GgufFamily): CpuTensor[] {
+  const list = [
+    matrix(file, 'embed', 'token_embd.weight', arch.vocab, arch.hidden),
+    vector(file, 'norm', 'output_norm.weight', arch.hidden),
+  ];
+  if (!arch.tied) list.push(matrix(file, 'lm_head', 'output.weight', arch.vocab, arch.hidden));
+  if (arch.ropeFactors) list.push(vector(file, 'rope_factors', 'rope_freqs.weight', arch.headDim / 2));
+  for (let layer = 0; layer < arch.layers; layer++) {
+    const block = `blk.${layer}.`;
+    list.push(vector(file, `layers.${layer}.attn_norm`, `${block}attn_norm.weight`, arch.hidden));
+    list.push(vector(file, `layers.${layer}.ffn_norm`, `${block}ffn_norm.weight`, arch.hidden));
+    for (const linear of LINEAR_NAMES) list.push(...linearTensors(file, arch, family, layer, linear));
+  }
+  const used = new Set(list.map((tensor) => tensor.source.name));
+  const unused = [...file.tensors.keys()].find((name) => !used.has(name));
+  if (unused !== undefined) {
+    throw new LutraError(
+      'LUTRA_UNSUPPORTED',
+      `${file.path}: tensor ${unused} is none that lutra knows in this architecture`,
+      'The model computes something that lutra does not.',
+    );
+  }
+  return list;
+}
+
+function linearTensors(file: GgufFile, arch: ArchSpec, family: GgufFamily, layer: number, linear: LinearName): CpuTensor[] {
+  const [rows, cols] = linearShape(arch, linear);
+  const key = linearKey(layer, linear);
+  const from = `blk.${layer}.${GGUF_LINEARS[linear]}`;
+  const headDim = family.permutedQk && (linear === 'q' || linear === 'k') ? arch.headDim : 1;
+  const tensors = [matrix(file, key, `${from}.weight`, rows, cols, headDim)];
+  if (arch.qkvBias && (linear === 'q' || linear === 'k' || linear === 'v'))
+    tensors.push(vector(file, `${key}.bias`, `${from}.bias`, rows, headDim));
+  return tensors;
+}
+
+/** Source rows in the original order. */
+async function* slabs({ file, source, imported, headDim, vector }: Stored, addon: PackAddon): AsyncGenerator<Slab> {
+  const { rows, cols, rowBytes, name, type } = source;
+  // Of a vector, the elements are what moves.
+  const unit = vector ? type.bytes : rowBytes;
+  for (const { first, count } of slabRanges(rows, rowBytes, headDim)) {
+    const read = await file.readRows(source, first, count);
+    const bytes = headDim > 1 ? unpermuteRows(read, unit, headDim) : read;
+    if (needsWholeBlocks(imported))
+      yield blockSlab({ file, source, imported, headDim, vector }, bytes, { first, rows: count, cols }, addon);
+    else yield plainSlab(file.path, name, plainType(source), bytes, { first, rows: count, vector });
+  }
+}
+
+/** How many halves a ggml block begins with. */
+const BLOCK_HALVES = { q4_0: 1, q4_1: 2, q8_0: 1 } as const;
+
+/** Rows of ggml blocks, kept bit for bit. */
+function blockSlab(
+  { file, source, imported }: Stored,
+  bytes: Uint8Array,
+  { first, rows, cols }: { first: number; rows: number; cols: number },
+  addon: PackAddon,
+): Slab {
+  if (!needsWholeBlocks(imported)) throw new LutraError('LUTRA_INTERNAL', `${source.name} has no blocks`);
+  const { code } = DTYPES[imported];
+  checkFinite(file.path, source.name, notFiniteHalf(blockHalves(bytes, source.type.bytes, BLOCK_HALVES[imported])));
+  const packed = addon.packGgml(code, bytes, rows, cols);
+  return { first, rows, stored: () => packed, floats: () => addon.dequantizePacked(code, packed, rows, cols) };
+}
+
+/** Scales and minima of ggml blocks. */
+function blockHalves(bytes: Uint8Array, blockBytes: number, halves: number): Uint16Array {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const out = new Uint16Array((bytes.length / blockBytes) * halves);
+  for (let i = 0; i < out.length; i++) out[i] = view.getUint16(Math.floor(i / halves) * blockBytes + 2 * (i % halves), true);
+  return out;
+}
+
+function plainType(source: GgufTensor): 'F32' | 'F16' | 'BF16' {
+  const { name } = source.type;
+  if (name === 'F32' || name === 'F16' || name === 'BF16') return name;
+  throw new LutraError('LUTRA_INTERNAL', `${source.name} of type ${name} is not plain`);
+}

@@ -1,0 +1,78 @@
+/** config.json of Hugging Face as an {@link ArchSpec}. */
+import type { ArchSpec } from '../../graph/spec.js';
+import type { Fields } from './fields.js';
+
+/** Values of `model_type` whose blocks are those of Llama. */
+const MODEL_TYPES: Readonly<Record<string, Pick<ArchSpec, 'family'>>> = { llama: { family: 'llama' } };
+const ACTIVATIONS: Readonly<Record<string, ArchSpec['activation']>> = { silu: 'silu', swish: 'silu' };
+
+/** Rotary embedding of a model: base, and what each frequency is divided by (Llama 3). */
+interface Rope {
+  theta: number;
+  factors: Float32Array | null;
+}
+
+/**
+ * Llama 3 divides long wavelengths by `factor`, leaves short ones, and blends between the two where a wavelength fits `low` to `high` times into the context that the model was
+ * trained on first.
+ */
+function llama3Factors(scaling: Fields, headDim: number, theta: number): Float32Array {
+  const factor = scaling.positive('factor');
+  const [low, high] = [scaling.positive('low_freq_factor'), scaling.positive('high_freq_factor')];
+  const context = scaling.integer('original_max_position_embeddings', 1);
+  return Float32Array.from({ length: headDim / 2 }, (_, i) => {
+    const turns = context / (2 * Math.PI * theta ** ((2 * i) / headDim));
+    if (turns >= high) return 1;
+    if (turns <= low) return factor;
+    const kept = (turns - low) / (high - low);
+    return 1 / ((1 - kept) / factor + kept);
+  });
+}
+
+function readRope(config: Fields, headDim: number): Rope {
+  const parameters = config.object('rope_parameters');
+  const scaling = parameters ?? config.object('rope_scaling');
+  const theta = (parameters?.has('rope_theta') ? parameters : config).positive('rope_theta', 10_000);
+  if (!scaling) return { theta, factors: null };
+  const type = scaling.string(scaling.has('rope_type') ? 'rope_type' : 'type', 'default');
+  if (type === 'default') return { theta, factors: null };
+  if (type === 'llama3') return { theta, factors: llama3Factors(scaling, headDim, theta) };
+  throw config.unsupported(`its RoPE scaling is "${type}"`);
+}
+
+/** Shape facts of a model. Errors: LUTRA_UNSUPPORTED, LUTRA_BAD_FILE. */
+export function readArch(config: Fields): { arch: ArchSpec; ropeFactors: Float32Array | null } {
+  const type = config.string('model_type');
+  const known = Object.hasOwn(MODEL_TYPES, type) ? MODEL_TYPES[type] : undefined;
+  if (!known) throw config.unsupported(`its model_type is "${type}"`, `lutra converts: ${Object.keys(MODEL_TYPES).join(', ')}.`);
+  const act = config.string('hidden_act', 'silu');
+  const activation = Object.hasOwn(ACTIVATIONS, act) ? ACTIVATIONS[act] : undefined;
+  if (!activation) throw config.unsupported(`its hidden_act is "${act}"`);
+  if (config.boolean('mlp_bias', false)) throw config.unsupported('its MLP has biases');
+  const hidden = config.integer('hidden_size', 1);
+  const heads = config.integer('num_attention_heads', 1);
+  const kvHeads = config.integer('num_key_value_heads', 1, heads);
+  const headDim = config.integer('head_dim', 2, Math.floor(hidden / heads));
+  if (heads % kvHeads !== 0 || headDim % 2 !== 0)
+    throw config.unsupported(`${heads} heads and ${kvHeads} key heads of ${headDim} dimensions do not fit together`);
+  const { theta, factors } = readRope(config, headDim);
+  const arch: ArchSpec = {
+    ...known,
+    vocab: config.integer('vocab_size', 1),
+    hidden,
+    ffn: config.integer('intermediate_size', 1),
+    layers: config.integer('num_hidden_layers', 1),
+    heads,
+    kvHeads,
+    headDim,
+    maxContext: config.integer('max_position_embeddings', 1, 2048),
+    ropeTheta: theta,
+    ropeInterleaved: false,
+    ropeFactors: factors !== null,
+    rmsEps: config.positive('rms_norm_eps', 1e-6),
+    tied: config.boolean('tie_word_embeddings', false),
+    activation,
+    qkvBias: config.boolean('attention_bias', false),
+  };
+  return { arch, ropeFactors: factors };
+}
