@@ -23,6 +23,7 @@ float any_number(float usual, const LowBitFormat& format, std::mt19937_64& rando
     case 1: value = -usual; break;
     case 2: value = std::ldexp(static_cast<float>(below(1024, random)), -24); break;
     case 3: value = std::ldexp(normal(random), static_cast<int>(below(22, random)) - 16); break;
+    case 4: value = f16_to_f32(static_cast<uint16_t>(below(0x5800, random) | below(2, random) << 15)); break;
     default: break;
   }
   if (format.group == 0) return value;
@@ -70,8 +71,11 @@ Case random_case(Operation operation, uint8_t bits, std::mt19937_64& random) {
   const LowBitFormat format{bits, kernels::kGroups[below(4, random)], static_cast<Offset>(below(3, random))};
   const uint32_t rows = 1 + below(200, random), columns = 1 + below(below(4, random) == 0 ? 700 : 300, random);
   const uint32_t tiles = (rows + 63) / 64, begin = below(tiles, random), end = begin + 1 + below(tiles - begin, random);
+  const uint32_t stride = (columns + 63) / 64 * 64 + 64 * below(3, random);
+  Codes weight = random_weight(format, rows, columns, random);
+  if (operation == kDequantize) return {operation, std::move(weight), {}, begin, end, stride, kAnyError};
   Activations activations = random_activations(columns, random);
-  return {operation, random_weight(format, rows, columns, random), std::move(activations.x), begin, end, activations.most_error};
+  return {operation, std::move(weight), std::move(activations.x), begin, end, stride, activations.most_error};
 }
 
 /// Everything as large as it may be: the sums come closest to what 32 and 64 bits hold.
@@ -82,7 +86,8 @@ Case extreme_case(Operation operation, const LowBitFormat& format, float sign, s
   std::fill(weight.scales.begin(), weight.scales.end(), sign * 127.9375f);
   std::fill(weight.offsets.begin(), weight.offsets.end(), format.offset == Offset::kZero ? 16.0f : sign * 127.9375f);
   // Four of them are 32,764 steps.
-  return {operation, std::move(weight), std::vector<float>(LUTRA_HVX_MAX_COLUMNS, 8191.0f), 0, 1, kError};
+  std::vector<float> x(operation == kDequantize ? 0 : LUTRA_HVX_MAX_COLUMNS, 8191.0f);
+  return {operation, std::move(weight), std::move(x), 0, 1, LUTRA_HVX_MAX_COLUMNS, kError};
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ struct Case {
   Operation operation;
   Codes weight;
   std::vector<float> x;
-  uint32_t tile_begin, tile_end;
+  uint32_t tile_begin, tile_end, stride;
   double most_error;  // NMSE against exact arithmetic; infinite where activations are none that a layer has
 
   lutra_hvx_weight shape() const;

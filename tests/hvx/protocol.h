@@ -8,8 +8,9 @@
 namespace lutra::hvx {
 
 enum Operation : uint32_t {
-  kGemv,      // canonical weight, x → packed weight, y of the tiles
-  kRefusals,  // nothing → two words: calls with wrong arguments, and how many of these were not answered as they should
+  kGemv,        // canonical weight, x → packed weight, y of the tiles
+  kDequantize,  // canonical weight → packed weight, F16 values of the tiles
+  kRefusals,    // nothing → two words: calls with wrong arguments, and how many of these were not answered as they should
 };
 
 /// Starts a request: `canonical` bytes of a weight and `activations` floats follow.
@@ -17,6 +18,7 @@ struct Request {
   uint32_t operation;
   lutra_hvx_weight weight;
   uint32_t tile_begin, tile_end;
+  uint32_t stride;  // of the values, in elements
   uint32_t canonical, activations;
 };
 

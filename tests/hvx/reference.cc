@@ -93,6 +93,17 @@ std::vector<double> gemv_exact(const Codes& weight, const std::vector<float>& x)
   return y;
 }
 
+uint16_t value_reference(const Codes& weight, uint32_t row, uint32_t column) {
+  const size_t number = weight.number(row, column);
+  const float d = weight.scales[number], m = weight.format.offset == kernels::Offset::kMinimum ? weight.offsets[number] : 0.0f;
+  const int32_t code = weight.code(row, column) - weight.zero(row, column);
+  if (weight.format.group == 0) return f32_to_f16(std::fma(static_cast<float>(code), d, m) + 0.0f);
+  const double exact = double{d} * code + m;  // 45 bits at most
+  if (exact == 0.0) return 0;
+  const double step = std::ldexp(1.0, std::max(std::ilogb(exact) - 10, -24));
+  return f32_to_f16(static_cast<float>(std::nearbyint(exact / step) * step));
+}
+
 std::vector<uint8_t> pack_reference(const Codes& weight) {
   constexpr uint32_t kRows = 64;
   const uint32_t bits = weight.format.bits, chunks = (weight.columns + 31) / 32, per_group = weight.format.group == 0 ? chunks : weight.format.group / 32;

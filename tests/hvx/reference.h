@@ -29,6 +29,9 @@ std::vector<float> gemv_reference(const Codes& weight, const std::vector<float>&
 /// W · x in double, of values and activations that nothing has rounded.
 std::vector<double> gemv_exact(const Codes& weight, const std::vector<float>& x);
 
+/// An element as lutra_hvx_dequantize defines it, F16.
+uint16_t value_reference(const Codes& weight, uint32_t row, uint32_t column);
+
 /// The HVX layout, as docs/hvx.md describes it.
 std::vector<uint8_t> pack_reference(const Codes& weight);
 

@@ -7,7 +7,7 @@ namespace lutra::hvx {
 namespace {
 
 constexpr lutra_hvx_weight kWeight = {4, 64, LUTRA_HVX_MINIMUM, 70, 100};
-constexpr size_t kRows = 70;
+constexpr size_t kRows = 70, kStride = 128, kValues = kStride * kRows;
 
 /// There is no std::initializer_list.
 template <class T, size_t N, class Body>
@@ -25,7 +25,9 @@ struct Arguments {
   const uint8_t* x;
   uint8_t* prepared;
   uint8_t* y;
-  size_t y_count = kRows;
+  uint8_t* scratch;
+  uint8_t* values;
+  size_t y_count = kRows, stride = kStride, values_count = kValues;
   uint32_t x_columns = kWeight.columns, tile_begin = 0, tile_end = 2;
 };
 
@@ -33,7 +35,7 @@ class Calls {
  public:
   Calls() {
     Arguments a = right();
-    expect(LUTRA_HVX_OK, pack(a), prepare(a), gemv(a));
+    expect(LUTRA_HVX_OK, pack(a), prepare(a), gemv(a), dequantize(a));
   }
 
   Arguments right() const {
@@ -44,6 +46,8 @@ class Calls {
     a.x = x_.data();
     a.prepared = prepared_.data();
     a.y = y_.data();
+    a.scratch = scratch_.data();
+    a.values = values_.data();
     return a;
   }
 
@@ -57,9 +61,12 @@ class Calls {
   static lutra_hvx_status gemv(const Arguments& a) {
     return lutra_hvx_gemv(a.weight_at, a.packed, a.sizes.packed, a.prepared, a.sizes.prepared, a.tile_begin, a.tile_end, reinterpret_cast<float*>(a.y), a.y_count);
   }
+  static lutra_hvx_status dequantize(const Arguments& a) {
+    return lutra_hvx_dequantize(a.weight_at, a.packed, a.sizes.packed, a.tile_begin, a.tile_end, a.scratch, a.sizes.scratch, reinterpret_cast<uint16_t*>(a.values), a.stride, a.values_count);
+  }
 
   const Refusals& counts() const { return counts_; }
-  uint32_t damage() const { return packed_.damage() + prepared_.damage() + y_.damage(); }
+  uint32_t damage() const { return packed_.damage() + prepared_.damage() + y_.damage() + scratch_.damage() + values_.damage(); }
   Guarded& canonical() { return canonical_; }
 
  private:
@@ -74,7 +81,7 @@ class Calls {
     return buffer;
   }
 
-  Guarded canonical_ = zeros(1, sizes().canonical), packed_ = zeros(2, sizes().packed), x_ = zeros(3, 4 * kWeight.columns), prepared_ = zeros(4, sizes().prepared), y_ = zeros(5, 4 * kRows);
+  Guarded canonical_ = zeros(1, sizes().canonical), packed_ = zeros(2, sizes().packed), x_ = zeros(3, 4 * kWeight.columns), prepared_ = zeros(4, sizes().prepared), y_ = zeros(5, 4 * kRows), scratch_ = zeros(6, sizes().scratch), values_ = zeros(7, 2 * kValues);
   Refusals counts_ = {};
 };
 
@@ -84,7 +91,7 @@ void weights(Calls& calls) {
     Arguments a = calls.right();
     a.weight = weight;
     lutra_hvx_sizes sizes;
-    calls.expect(status, lutra_hvx_sizes_of(&a.weight, &sizes), Calls::pack(a), Calls::gemv(a));
+    calls.expect(status, lutra_hvx_sizes_of(&a.weight, &sizes), Calls::pack(a), Calls::gemv(a), Calls::dequantize(a));
   };
   each({0u, 1u, 3u, 5u, 8u, 0xffffffffu}, [&](uint32_t bits) { refused(LUTRA_HVX_BAD_FORMAT, {bits, 64, 0, 70, 100}); });
   each({1u, 16u, 48u, 96u, 256u, 0xffffffffu}, [&](uint32_t group) { refused(LUTRA_HVX_BAD_FORMAT, {4, group, 0, 70, 100}); });
@@ -113,6 +120,10 @@ void pointers(Calls& calls) {
   refused(Calls::gemv, [](Arguments& a) { a.packed = nullptr; });
   refused(Calls::gemv, [](Arguments& a) { a.prepared = nullptr; });
   refused(Calls::gemv, [](Arguments& a) { a.y = nullptr; });
+  refused(Calls::dequantize, [](Arguments& a) { a.weight_at = nullptr; });
+  refused(Calls::dequantize, [](Arguments& a) { a.packed = nullptr; });
+  refused(Calls::dequantize, [](Arguments& a) { a.scratch = nullptr; });
+  refused(Calls::dequantize, [](Arguments& a) { a.values = nullptr; });
   refused(Calls::prepare, [](Arguments& a) { a.x = nullptr; });
   refused(Calls::prepare, [](Arguments& a) { a.prepared = nullptr; });
   each({size_t{1}, size_t{4}, size_t{64}, size_t{127}}, [&](size_t off) {
@@ -120,6 +131,9 @@ void pointers(Calls& calls) {
     refused(Calls::gemv, [&](Arguments& a) { a.packed += off; });
     refused(Calls::gemv, [&](Arguments& a) { a.prepared += off; });
     refused(Calls::prepare, [&](Arguments& a) { a.prepared += off; });
+    refused(Calls::dequantize, [&](Arguments& a) { a.packed += off; });
+    refused(Calls::dequantize, [&](Arguments& a) { a.scratch += off; });
+    refused(Calls::dequantize, [&](Arguments& a) { a.values += off; });
   });
   each({size_t{1}, size_t{2}, size_t{3}}, [&](size_t off) {
     refused(Calls::gemv, [&](Arguments& a) { a.y += off; });
@@ -140,6 +154,12 @@ void lengths(Calls& calls) {
   refused(LUTRA_HVX_BAD_SIZE, Calls::gemv, [](Arguments& a) { --a.sizes.prepared; });
   refused(LUTRA_HVX_BAD_SIZE, Calls::gemv, [](Arguments& a) { --a.y_count; });
   refused(LUTRA_HVX_BAD_SIZE, Calls::prepare, [](Arguments& a) { --a.sizes.prepared; });
+  refused(LUTRA_HVX_BAD_SIZE, Calls::dequantize, [](Arguments& a) { --a.sizes.packed; });
+  refused(LUTRA_HVX_BAD_SIZE, Calls::dequantize, [](Arguments& a) { --a.sizes.scratch; });
+  refused(LUTRA_HVX_BAD_SIZE, Calls::dequantize, [](Arguments& a) { --a.values_count; });
+  each({size_t{0}, size_t{64}, size_t{100}, size_t{129}, size_t{160}, ~size_t{63}}, [&](size_t stride) { refused(LUTRA_HVX_BAD_SIZE, Calls::dequantize, [&](Arguments& a) { a.stride = stride; }); });
+  refused(LUTRA_HVX_BAD_SHAPE, Calls::dequantize, [](Arguments& a) { a.tile_end = 3; });
+  refused(LUTRA_HVX_BAD_SHAPE, Calls::dequantize, [](Arguments& a) { a.tile_begin = a.tile_end; });
   refused(LUTRA_HVX_BAD_SHAPE, Calls::gemv, [](Arguments& a) { a.tile_end = 3; });
   refused(LUTRA_HVX_BAD_SHAPE, Calls::gemv, [](Arguments& a) { a.tile_begin = a.tile_end; });
   refused(LUTRA_HVX_BAD_SHAPE, Calls::gemv, [](Arguments& a) { a.tile_begin = 2, a.tile_end = 1; });

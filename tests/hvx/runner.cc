@@ -29,6 +29,17 @@ void gemv(const Request& request, const lutra_hvx_sizes& sizes, const Guarded& c
   answer(status, canonical.damage() + packed.damage() + x.damage() + prepared.damage() + y.damage(), &packed, &y);
 }
 
+void dequantize(const Request& request, const lutra_hvx_sizes& sizes, const Guarded& canonical, const Guarded& packed) {
+  const size_t count = size_t{rows_of_tiles(request) - 1} * request.stride + (request.weight.columns + 63) / 64 * 64;
+  const Guarded scratch(2, sizes.scratch), out(3, 2 * count);
+  lutra_hvx_status status = lutra_hvx_pack(&request.weight, canonical.data(), canonical.bytes(), packed.data(), packed.bytes());
+  if (status == LUTRA_HVX_OK) {
+    status = lutra_hvx_dequantize(&request.weight, packed.data(), packed.bytes(), request.tile_begin, request.tile_end, scratch.data(), scratch.bytes(), reinterpret_cast<uint16_t*>(out.data()),
+                                  request.stride, count);
+  }
+  answer(status, canonical.damage() + packed.damage() + scratch.damage() + out.damage(), &packed, &out);
+}
+
 void refuse() {
   const Guarded counts(0, sizeof(Refusals));
   *reinterpret_cast<Refusals*>(counts.data()) = refusals();
@@ -42,7 +53,8 @@ void run(const Request& request) {
   if (status != LUTRA_HVX_OK || sizes.canonical != request.canonical) leave(6);
   const Guarded canonical(0, request.canonical), packed(1, sizes.packed);
   if (!read_all(canonical.data(), canonical.bytes())) leave(2);
-  gemv(request, sizes, canonical, packed);
+  if (request.operation == kGemv) gemv(request, sizes, canonical, packed);
+  else dequantize(request, sizes, canonical, packed);
 }
 
 }  // namespace

@@ -9,11 +9,6 @@ namespace {
 // A piece of this many columns cannot overflow 32 bits: 15 · 32,767 · 16,384 / 4 < 2^31.
 constexpr uint32_t kPieceChunks = 512;
 
-/// Words of 64 rows: of the even rows, then of the odd ones.
-struct Words {
-  Vector even, odd;
-};
-
 /// 64-bit sums of 64 rows: low and high words.
 struct Sums {
   Words low = {Q6_V_vzero(), Q6_V_vzero()}, high = {Q6_V_vzero(), Q6_V_vzero()};
@@ -63,12 +58,6 @@ int32_t sum_of(const int32_t* sums, uint32_t count) {
   return sum;
 }
 
-/// 64 F16 as integers of 2^-24.
-Words fixed_numbers(const Vector* numbers) {
-  const Fixed fixed = fixed_of(*numbers);
-  return {fixed.even, fixed.odd};
-}
-
 /// Adds what a piece of a group contributes: with scales per group (code - z) · x · d + m · x in units of 2^-24, with one per row (code - z) · x without the zero point.
 void add_piece(Sums& sums, const Geometry& geometry, Words codes, int32_t x, const Vector* numbers) {
   if (geometry.offset == LUTRA_HVX_SYMMETRIC) {
@@ -80,8 +69,8 @@ void add_piece(Sums& sums, const Geometry& geometry, Words codes, int32_t x, con
     const Pair zero = Q6_Wuw_vzxt_Vuh(numbers[1]);
     codes = {Q6_Vw_vmpyieacc_VwVwVuh(codes.even, splat(-x), low(zero)), Q6_Vw_vmpyieacc_VwVwVuh(codes.odd, splat(-x), high(zero))};
   }
-  add_products(sums, codes, fixed_numbers(numbers));
-  if (geometry.offset == LUTRA_HVX_MINIMUM) add_products(sums, {splat(x), splat(x)}, fixed_numbers(numbers + 1));
+  add_products(sums, codes, fixed_of(numbers[0]));
+  if (geometry.offset == LUTRA_HVX_MINIMUM) add_products(sums, {splat(x), splat(x)}, fixed_of(numbers[1]));
 }
 
 /// The 64-bit sums of 64 rows in memory.

@@ -71,6 +71,11 @@ inline float f16_value(uint16_t half) {
   return __builtin_bit_cast(float, magnitude << 13 | (half & 0x8000u) << 16) * power_of_two(112);
 }
 
+// --- dequantisation --------------------------------------------------------------------------------------------------------------------
+
+inline constexpr uint32_t kSpanCols = 128;                     // columns that are dequantised at once
+inline constexpr uint32_t kScratchBytes = 98 * kVectorBytes;  // codes and tables of a span
+
 // --- checks ----------------------------------------------------------------------------------------------------------------------------
 
 constexpr bool takes(const lutra_hvx_weight& w) {

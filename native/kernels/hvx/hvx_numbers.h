@@ -7,7 +7,7 @@ namespace lutra::hvx {
 
 inline constexpr float kFixedStep = 5.9604644775390625e-8f;  // 2^-24, the smallest positive F16
 
-/// What 64 F16 consist of, halfword by halfword: significand with its hidden bit, exponent (at least 1), so that |value| = significand · 2^(exponent - 25); all ones where negative.
+/// What F16 consist of: significand with its hidden bit, exponent (at least 1), so that |value| = significand · 2^(exponent - 25); all ones where negative.
 struct Parts {
   Vector significand, exponent, negative;
 };
@@ -22,15 +22,27 @@ inline Parts parts_of(Vector halves) {
 /// `magnitude` negated where `negative` is all ones.
 inline Vector with_sign(Vector magnitude, Vector negative) { return Q6_Vw_vsub_VwVw(Q6_V_vxor_VV(magnitude, negative), negative); }
 
-/// Integers of 2^-24 for the even and the odd ones of 64 F16, exact where |value| < 128.
-struct Fixed {
+/// Words of 64 rows: of the even rows, then of the odd ones.
+struct Words {
   Vector even, odd;
 };
 
-inline Fixed fixed_of(Vector halves) {
-  const Parts parts = parts_of(halves);
-  const Pair significand = Q6_Wuw_vzxt_Vuh(parts.significand), shift = Q6_Wuw_vzxt_Vuh(Q6_Vh_vsub_VhVh(parts.exponent, splat(0x00010001))), negative = Q6_Ww_vsxt_Vh(parts.negative);
-  return {with_sign(Q6_Vw_vasl_VwVw(low(significand), low(shift)), low(negative)), with_sign(Q6_Vw_vasl_VwVw(high(significand), high(shift)), high(negative))};
+/// Parts of 32 of them, in words.
+using WideParts = Parts;
+struct WidePair {
+  WideParts even, odd;
+};
+
+inline WidePair wide_parts(const Parts& parts) {
+  const Pair significand = Q6_Wuw_vzxt_Vuh(parts.significand), exponent = Q6_Wuw_vzxt_Vuh(parts.exponent), negative = Q6_Ww_vsxt_Vh(parts.negative);
+  return {{low(significand), low(exponent), low(negative)}, {high(significand), high(exponent), high(negative)}};
+}
+
+/// 64 F16 as integers of 2^-24, exact where |value| < 128.
+inline Words fixed_of(Vector halves) {
+  const WidePair parts = wide_parts(parts_of(halves));
+  const auto fixed = [](const WideParts& of) { return with_sign(Q6_Vw_vasl_VwVw(of.significand, Q6_Vw_vsub_VwVw(of.exponent, splat(1))), of.negative); };
+  return {fixed(parts.even), fixed(parts.odd)};
 }
 
 }  // namespace lutra::hvx

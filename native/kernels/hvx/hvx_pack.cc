@@ -108,6 +108,7 @@ lutra_hvx_status lutra_hvx_sizes_of(const lutra_hvx_weight* weight, lutra_hvx_si
   sizes->canonical = size_t{divide_up(weight->rows, kCanonicalRows)} * geometry.tile_bytes(kCanonicalRows);
   sizes->packed = size_t{geometry.tiles} * geometry.tile_bytes();
   sizes->prepared = PreparedLayout::of(weight->columns).size;
+  sizes->scratch = kScratchBytes;
   sizes->tiles = geometry.tiles;
   return LUTRA_HVX_OK;
 }

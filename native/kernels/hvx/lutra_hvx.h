@@ -48,6 +48,7 @@ typedef struct lutra_hvx_sizes {
   size_t canonical; /* lutra's packed weights as they are in files */
   size_t packed;    /* the same for HVX: lutra_hvx_pack */
   size_t prepared;  /* a vector of activations: lutra_hvx_prepare */
+  size_t scratch;   /* of one thread in lutra_hvx_dequantize */
   uint32_t tiles;   /* of 64 rows */
 } lutra_hvx_sizes;
 
@@ -63,6 +64,12 @@ lutra_hvx_status lutra_hvx_prepare(const float* x, uint32_t columns, void* prepa
 /* y[row - 64 * tile_begin] = sum over columns of weight * x, F32, for the rows of the tiles [tile_begin, tile_end); `y_count` is at least their number. */
 lutra_hvx_status lutra_hvx_gemv(const lutra_hvx_weight* weight, const void* packed, size_t packed_size, const void* prepared, size_t prepared_size, uint32_t tile_begin, uint32_t tile_end, float* y,
                                 size_t y_count);
+
+/* out[(row - 64 * tile_begin) * stride + column] = the weight in F16, for the rows of the tiles [tile_begin, tile_end): the nearest one, ties to even, with a scale per row that of the F32 value.
+ * Zero is +0. `stride`, in elements, is a multiple of 64 and at least `columns`; up to the next multiple of 64, columns behind the last one become zero, and nothing else is written. `out` is aligned
+ * to 128 and has `out_count` elements, at least stride * (rows - 1) + columns rounded up to 64. */
+lutra_hvx_status lutra_hvx_dequantize(const lutra_hvx_weight* weight, const void* packed, size_t packed_size, uint32_t tile_begin, uint32_t tile_end, void* scratch, size_t scratch_size,
+                                      uint16_t* out, size_t stride, size_t out_count);
 
 #ifdef __cplusplus
 }
