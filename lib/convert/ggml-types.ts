@@ -45,8 +45,8 @@ const TYPES = new Map<number, GgmlType>([
   [28, { name: 'F64', elements: 1, bytes: 8 }],
   [29, { name: 'IQ1_M', elements: 256, bytes: 56 }],
   [30, { name: 'BF16', elements: 1, bytes: 2, cpu: 'f32' }],
-  [34, { name: 'TQ1_0', elements: 256, bytes: 54 }],
-  [35, { name: 'TQ2_0', elements: 256, bytes: 66 }],
+  [34, { name: 'TQ1_0', elements: 256, bytes: 54, cpu: 'w2g128' }],
+  [35, { name: 'TQ2_0', elements: 256, bytes: 66, cpu: 'w2g128' }],
   [39, { name: 'MXFP4', elements: 32, bytes: 17 }],
 ]);
 

@@ -1,5 +1,5 @@
 /** Which tensors of a GGUF file become which tensors of cpu.safetensors, and how they are read. */
-import { DTYPES, isBlockType, needsWholeBlocks } from '../graph/dtype.js';
+import { type BlockType, DTYPES, isBlockType, needsWholeBlocks } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, LinearName } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
@@ -7,7 +7,8 @@ import { GGUF_LINEARS, type GgufFamily } from './families.js';
 import { notFiniteHalf } from './floats.js';
 import type { GgufFile, GgufTensor } from './gguf.js';
 import { unpermuteRows } from './rows.js';
-import { type CpuTensor, checkFinite, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
+import { type CpuTensor, checkFinite, lowBitSlab, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
+import { ternaryRows } from './ternary.js';
 
 /** Where a tensor lies and what has to be done to its rows. */
 interface Stored {
@@ -93,8 +94,7 @@ async function* slabs({ file, source, imported, headDim, vector }: Stored, addon
   for (const { first, count } of slabRanges(rows, rowBytes, headDim)) {
     const read = await file.readRows(source, first, count);
     const bytes = headDim > 1 ? unpermuteRows(read, unit, headDim) : read;
-    if (needsWholeBlocks(imported))
-      yield blockSlab({ file, source, imported, headDim, vector }, bytes, { first, rows: count, cols }, addon);
+    if (isBlockType(imported)) yield packedSlab(file.path, source, imported, bytes, { first, rows: count, cols }, addon);
     else yield plainSlab(file.path, name, plainType(source), bytes, { first, rows: count, vector });
   }
 }
@@ -102,16 +102,20 @@ async function* slabs({ file, source, imported, headDim, vector }: Stored, addon
 /** How many halves a ggml block begins with. */
 const BLOCK_HALVES = { q4_0: 1, q4_1: 2, q8_0: 1 } as const;
 
-/** Rows of ggml blocks, kept bit for bit. */
-function blockSlab(
-  { file, source, imported }: Stored,
+/** Rows of blocks, kept bit for bit. */
+function packedSlab(
+  path: string,
+  source: GgufTensor,
+  imported: BlockType,
   bytes: Uint8Array,
-  { first, rows, cols }: { first: number; rows: number; cols: number },
+  place: { first: number; rows: number; cols: number },
   addon: PackAddon,
 ): Slab {
-  if (!needsWholeBlocks(imported)) throw new LutraError('LUTRA_INTERNAL', `${source.name} has no blocks`);
+  const { first, rows, cols } = place;
+  if (!needsWholeBlocks(imported))
+    return lowBitSlab(addon, imported, ternaryRows(path, source.name, source.type.name, bytes), { ...place, order: null });
   const { code } = DTYPES[imported];
-  checkFinite(file.path, source.name, notFiniteHalf(blockHalves(bytes, source.type.bytes, BLOCK_HALVES[imported])));
+  checkFinite(path, source.name, notFiniteHalf(blockHalves(bytes, source.type.bytes, BLOCK_HALVES[imported])));
   const packed = addon.packGgml(code, bytes, rows, cols);
   return { first, rows, stored: () => packed, floats: () => addon.dequantizePacked(code, packed, rows, cols) };
 }

@@ -11,6 +11,7 @@ import { loadAddon } from '../../lib/native/loader.js';
 import { BLOCKS, type BlockName, ggmlValues } from '../reference/ggml.js';
 import { type GgufTensorInput, type MetadataValue, writeGguf } from '../reference/gguf-writer.js';
 import { Random } from '../reference/random.js';
+import { TERNARY, type TernaryName, ternaryBlocks } from '../reference/ternary.js';
 import { tinyModel, type Weight } from '../reference/tiny.js';
 import { type Storage, TINY, tinyGguf, tinyVocabulary } from '../unit/convert/tiny-gguf.js';
 
@@ -83,8 +84,19 @@ function blocksOf(name: BlockName, values: Float32Array): Uint8Array {
   return out;
 }
 
+/** Weights −d, 0, d with a scale of each 256. */
+function ternary(name: TernaryName, values: Float32Array): { type: number; data: Uint8Array; values: Float32Array } {
+  const scales = Array.from({ length: values.length / 256 }, (_, i) => {
+    const block = values.subarray(i * 256, (i + 1) * 256);
+    return halfOf(block.reduce((sum, value) => sum + Math.abs(value), 0) / 200);
+  });
+  const codes = Array.from(values, (value, i) => Math.max(-1, Math.min(1, Math.round(value / (scales[i >> 8] ?? 1)))));
+  const data = ternaryBlocks(name, codes, scales);
+  return { type: TERNARY[name].ggml, data, values: Float32Array.from(codes, (code, i) => code * (scales[i >> 8] ?? 0)) };
+}
+
 /** Bytes in a GGUF file and the values that they stand for. */
-function encode(storage: Storage, values: Float32Array): { type: number; data: Uint8Array; values: Float32Array } {
+function encode(storage: Storage | TernaryName, values: Float32Array): { type: number; data: Uint8Array; values: Float32Array } {
   switch (storage) {
     case 'f32':
       return { type: 0, data: new Uint8Array(values.slice().buffer), values };
@@ -97,6 +109,9 @@ function encode(storage: Storage, values: Float32Array): { type: number; data: U
       const cut = new Float32Array(Uint32Array.from(high, (bits) => bits << 16).buffer);
       return { type: 30, data: new Uint8Array(high.buffer), values: cut };
     }
+    case 'tq1_0':
+    case 'tq2_0':
+      return ternary(storage, values);
     default: {
       const data = blocksOf(storage, values);
       return { type: BLOCKS[storage].ggml, data, values: ggmlValues(storage, data) };
@@ -107,11 +122,13 @@ function encode(storage: Storage, values: Float32Array): { type: number; data: U
 export interface TinyFileOptions {
   seed?: number;
   /** Storage of the matrices in turn. */
-  storages?: readonly Storage[];
+  storages?: readonly (Storage | TernaryName)[];
   /** Storage of the embedding and of lm_head; default: their turn. */
   head?: Storage;
   tied?: boolean;
   ropeFactors?: boolean;
+  /** Where blocks are longer than the rows of the tiny model. */
+  sizes?: { hidden: number; ffn: number; headDim: number };
 }
 
 export interface TinyFile {
@@ -126,9 +143,9 @@ export interface TinyFile {
 /** Writes a GGUF file. Vectors hold values that F16 holds too. */
 export function writeTinyFile(
   path: string,
-  { seed = 1, storages = ['q4_1'], head, tied = true, ropeFactors = false }: TinyFileOptions,
+  { seed = 1, storages = ['q4_1'], head, tied = true, ropeFactors = false, sizes = TINY }: TinyFileOptions,
 ): TinyFile {
-  const arch = { ...TINY, vocab: VOCAB, maxContext: CONTEXT, tied, ropeFactors };
+  const arch = { ...TINY, ...sizes, vocab: VOCAB, maxContext: CONTEXT, tied, ropeFactors };
   const { spec, weights: random } = tinyModel({ seed, arch });
   const tensors: GgufTensorInput[] = [];
   const weights = new Map<string, Weight>();
@@ -139,7 +156,7 @@ export function writeTinyFile(
     const vector = shape.length === 1;
     const turned = vector ? 'f32' : (storages[turn++ % storages.length] ?? 'f32');
     const storage = (/^(embed|lm_head)$/.test(name) && head) || turned;
-    const asInFile = (w: Weight): Weight => (/\.[qk]$/.test(name) ? interleaveHeads(w, TINY.headDim) : w);
+    const asInFile = (w: Weight): Weight => (/\.[qk]$/.test(name) ? interleaveHeads(w, arch.headDim) : w);
     const rounded = { shape, data: encode(storage, vector ? Float32Array.from(weight.data, halfOf) : weight.data).values };
     weights.set(name, rounded);
     interleaved.set(name, asInFile(rounded));
@@ -147,7 +164,13 @@ export function writeTinyFile(
     const { type, data } = encode(storage, asInFile(vector ? rounded : weight).data);
     tensors.push({ name: ggufName(name), type, ne: [...shape].reverse(), data });
   }
-  const metadata: Record<string, MetadataValue> = { ...tinyGguf().metadata, 'llama.context_length': { u32: CONTEXT } };
+  const metadata: Record<string, MetadataValue> = {
+    ...tinyGguf().metadata,
+    'llama.context_length': { u32: CONTEXT },
+    'llama.embedding_length': { u32: arch.hidden },
+    'llama.feed_forward_length': { u32: arch.ffn },
+    'llama.rope.dimension_count': { u32: arch.headDim },
+  };
   writeGguf(path, metadata, tensors);
   return { path, arch: spec.arch, weights, interleaved };
 }

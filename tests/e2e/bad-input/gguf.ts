@@ -108,6 +108,34 @@ const thing = (kind: string, code: BadCase['code'], says: string): BadCase =>
     convert,
   );
 
+/** The tiny model with one ternary tensor of 256 × 256, which is spoiled; its shape comes last. */
+const ternary = (name: string, says: string, change: (data: Uint8Array) => void): BadCase =>
+  model(`ternary weights: ${name}`, 'LUTRA_BAD_FILE', says, (table, tensors) => {
+    Object.assign(table, {
+      'llama.embedding_length': { u32: 256 },
+      'llama.rope.dimension_count': { u32: 64 },
+      'llama.block_count': { u32: 1 },
+      'llama.feed_forward_length': { u32: 256 },
+    });
+    const of = (tensor: GgufTensorInput, ne: number[]) => ({
+      ...tensor,
+      type: 0,
+      ne,
+      data: new Uint8Array(4 * ne.reduce((a, b) => a * b)),
+    });
+    return tensors.flatMap((tensor) => {
+      if (tensor.name.startsWith('blk.1')) return [];
+      if (tensor.name === 'blk.0.attn_q.weight') {
+        const data = new Uint8Array(256 * 66);
+        change(data);
+        return [{ ...tensor, type: 35, ne: [256, 256], data }];
+      }
+      if (/attn_[kv]/.test(tensor.name)) return [of(tensor, [256, 128])];
+      if (tensor.ne.length === 1) return [of(tensor, [256])];
+      return [of(tensor, [256, tensor.name === 'token_embd.weight' ? (tensor.ne[1] ?? 0) : 256])];
+    });
+  });
+
 const places: BadCase[] = [
   bad('a path where nothing is', 'LUTRA_NOT_FOUND', 'none.gguf', (world) => convert(`${world.root}/none.gguf`, world)),
   bad('a path below a file', 'LUTRA_NOT_FOUND', 'model.gguf/x', (world) => convert(`${world.files.path}/x`, world)),
@@ -200,6 +228,13 @@ const contents: BadCase[] = [
   tensor('a tensor type that is not converted', 'LUTRA_UNSUPPORTED', 'Q5_0', 'blk.0.attn_q.weight', (t) => {
     Object.assign(t, { type: 6, data: new Uint8Array(64 * 2 * 22) });
   }),
+  tensor('ternary blocks of which a row has a quarter of one', 'LUTRA_BAD_FILE', 'TQ1_0', 'blk.0.attn_q.weight', (t) => {
+    Object.assign(t, { type: 34, data: new Uint8Array(64 * 54) });
+  }),
+  ternary('a fourth digit', 'digit 3', (data) => data.fill(0xff, 0, 64)),
+  ternary('a fourth digit in the last row', `element ${255 * 256 + 255}`, (data) => data.fill(0xc0, data.length - 3, data.length - 2)),
+  ternary('a scale of NaN', 'blk.0.attn_q.weight', (data) => data.fill(0xff, 64, 66)),
+  ternary('an infinite scale', 'blk.0.attn_q.weight', (data) => data.set([0x00, 0x7c], data.length - 2)),
   tensor('a norm gain of NaN', 'LUTRA_BAD_FILE', 'norm', 'output_norm.weight', (t) => {
     t.data = new Uint8Array(new Float32Array(64).fill(Number.NaN).buffer);
   }),
