@@ -174,6 +174,7 @@ export interface TinyCheckpointOptions {
   /** Whether lm_head is held like them. */
   quantisedHead?: boolean;
   tied?: boolean;
+  sizes?: Partial<Sizes>;
 }
 
 export interface TinyCheckpoint {
@@ -188,16 +189,20 @@ export interface TinyCheckpoint {
 /** Sizes that fill words of any width; more tokens than the tokenizer has. */
 const SIZES = { hidden: 64, ffn: 96, layers: 2, heads: 4, kvHeads: 2, headDim: 16, vocab: 288 };
 
+type Sizes = typeof SIZES;
+
 /** Modules of a layer with outputs and inputs, by lutra's names. */
-const MODULES: Readonly<Record<string, readonly [module: string, rows: number, cols: number]>> = {
-  q: ['self_attn.q_proj', SIZES.heads * SIZES.headDim, SIZES.hidden],
-  k: ['self_attn.k_proj', SIZES.kvHeads * SIZES.headDim, SIZES.hidden],
-  v: ['self_attn.v_proj', SIZES.kvHeads * SIZES.headDim, SIZES.hidden],
-  o: ['self_attn.o_proj', SIZES.hidden, SIZES.heads * SIZES.headDim],
-  gate: ['mlp.gate_proj', SIZES.ffn, SIZES.hidden],
-  up: ['mlp.up_proj', SIZES.ffn, SIZES.hidden],
-  down: ['mlp.down_proj', SIZES.hidden, SIZES.ffn],
-};
+function modulesOf({ hidden, ffn, heads, kvHeads, headDim }: Sizes): Record<string, readonly [module: string, rows: number, cols: number]> {
+  return {
+    q: ['self_attn.q_proj', heads * headDim, hidden],
+    k: ['self_attn.k_proj', kvHeads * headDim, hidden],
+    v: ['self_attn.v_proj', kvHeads * headDim, hidden],
+    o: ['self_attn.o_proj', hidden, heads * headDim],
+    gate: ['mlp.gate_proj', ffn, hidden],
+    up: ['mlp.up_proj', ffn, hidden],
+    down: ['mlp.down_proj', hidden, ffn],
+  };
+}
 
 function quantizationConfig(linears: NonNullable<TinyCheckpointOptions['linears']>): Record<string, unknown> {
   if (linears.method === 'bitnet')
@@ -233,9 +238,16 @@ function tinyTokenizerJson(): Record<string, unknown> {
 }
 
 /** The same options give the same checkpoint. */
-export function tinyCheckpoint({ seed = 1, linears, quantisedHead = false, tied = false }: TinyCheckpointOptions = {}): TinyCheckpoint {
+export function tinyCheckpoint({
+  seed = 1,
+  linears,
+  quantisedHead = false,
+  tied = false,
+  sizes = {},
+}: TinyCheckpointOptions = {}): TinyCheckpoint {
   const random = new Random(seed);
-  const { hidden, ffn, layers, heads, kvHeads, headDim, vocab } = SIZES;
+  const all = { ...SIZES, ...sizes };
+  const { hidden, ffn, layers, heads, kvHeads, headDim, vocab } = all;
   const tensors = new Map<string, StoredArray>();
   const weights = new Map<string, Weight>();
   const plain = (name: string, from: string, shape: number[], values: Float32Array) => {
@@ -260,7 +272,7 @@ export function tinyCheckpoint({ seed = 1, linears, quantisedHead = false, tied 
     const block = `model.layers.${layer}`;
     plain(`layers.${layer}.attn_norm`, `${block}.input_layernorm.weight`, [hidden], gains());
     plain(`layers.${layer}.ffn_norm`, `${block}.post_attention_layernorm.weight`, [hidden], gains());
-    for (const [name, [module, rows, cols]] of Object.entries(MODULES))
+    for (const [name, [module, rows, cols]] of Object.entries(modulesOf(all)))
       matrix(`layers.${layer}.${name}`, `${block}.${module}`, rows, cols, linears);
   }
   return {

@@ -6,6 +6,9 @@ import type { Fields } from './fields.js';
 const MODEL_TYPES: Readonly<Record<string, Pick<ArchSpec, 'family'>>> = { llama: { family: 'llama' } };
 const ACTIVATIONS: Readonly<Record<string, ArchSpec['activation']>> = { silu: 'silu', swish: 'silu' };
 
+/** What a plan can hold. */
+const MAX_HEAD_DIM = 1024;
+
 /** Rotary embedding of a model: base, and what each frequency is divided by (Llama 3). */
 interface Rope {
   theta: number;
@@ -52,7 +55,7 @@ export function readArch(config: Fields): { arch: ArchSpec; ropeFactors: Float32
   const hidden = config.integer('hidden_size', 1);
   const heads = config.integer('num_attention_heads', 1);
   const kvHeads = config.integer('num_key_value_heads', 1, heads);
-  const headDim = config.integer('head_dim', 2, Math.floor(hidden / heads));
+  const headDim = config.integer('head_dim', 2, Math.floor(hidden / heads), MAX_HEAD_DIM);
   if (heads % kvHeads !== 0 || headDim % 2 !== 0)
     throw config.unsupported(`${heads} heads and ${kvHeads} key heads of ${headDim} dimensions do not fit together`);
   const { theta, factors } = readRope(config, headDim);

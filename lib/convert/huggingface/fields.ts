@@ -45,11 +45,11 @@ export class Fields {
     return Object.hasOwn(this.values, name) ? (this.values[name] ?? undefined) : undefined;
   }
 
-  /** A whole number in [min, 2^31). Without `fallback` it must be there. */
-  integer(name: string, min: number, fallback?: number): number {
+  /** A whole number from `min` to `most`. Without `fallback` it must be there. */
+  integer(name: string, min: number, fallback?: number, most = 2 ** 31 - 1): number {
     const value = this.get(name) ?? fallback;
-    if (typeof value === 'number' && Number.isInteger(value) && value >= min && value < 2 ** 31) return value;
-    throw this.wrong(name, `a whole number from ${min} on`);
+    if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= most) return value;
+    throw this.wrong(name, `a whole number from ${min} to ${most}`);
   }
 
   /** A number above 0 that F32 holds. */

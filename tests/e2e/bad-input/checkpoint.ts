@@ -170,6 +170,11 @@ const configs: BadCase[] = [
   config('a width that is a text', 'LUTRA_BAD_FILE', 'hidden_size', { hidden_size: '64' }),
   config('another width than the tensors have', 'LUTRA_BAD_FILE', 'embed_tokens', { hidden_size: 128 }),
   config('2^30 layers', 'LUTRA_BAD_FILE', 'layers.2', { num_hidden_layers: 2 ** 30 }),
+  config('heads of 2^30', 'LUTRA_BAD_FILE', 'head_dim', {
+    head_dim: 2 ** 30,
+    rope_scaling: { rope_type: 'llama3', factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 64 },
+  }),
+  config('a RoPE scaling without its numbers', 'LUTRA_BAD_FILE', 'low_freq_factor', { rope_scaling: { rope_type: 'llama3', factor: 8 } }),
   config('3 heads on 2 key heads', 'LUTRA_UNSUPPORTED', '3 heads', { num_attention_heads: 3 }),
   config('an epsilon of 0', 'LUTRA_BAD_FILE', 'rms_norm_eps', { rms_norm_eps: 0 }),
   config('biases in the MLP', 'LUTRA_UNSUPPORTED', 'bias', { mlp_bias: true }),

@@ -7,6 +7,7 @@ import { encodePlan } from '../../../lib/graph/encode.js';
 import { ggufBytes } from '../../reference/gguf-writer.js';
 import { GOLDENS, goldenPlan } from '../../reference/golden-plans.js';
 import { tinyModel } from '../../reference/tiny.js';
+import { checkpointSeeds } from './checkpoint.js';
 import { smallGguf, tinyTokenizer } from './tiny-files.js';
 
 const [root = 'seeds'] = process.argv.slice(2);
@@ -46,6 +47,7 @@ const plans = Object.values(GOLDENS).map(({ model, options }) =>
 );
 put(['plan', 'plan_run', 'plan_reader'], plans);
 put(['safetensors', 'weight_header'], weightFiles());
+put(['checkpoint'], checkpointSeeds());
 put(['gguf'], [smallGguf(), ggufBytes({ a: 'b', c: ['d', 'e'], f: { i32s: [1, 2] }, g: true, h: { f32: 1 } }, [])]);
 const specs = Object.values(GOLDENS).map(({ model }) => tinyModel({ ...model, arch: { ...model.arch, layers: 1 } }).spec);
 put(['lutra_json'], specs.map(sealJson));

@@ -12,6 +12,7 @@ import { buildPlan } from '../../../lib/models/registry.js';
 import { openModelDirectory } from '../../../lib/runtime/model-dir.js';
 import { Tokenizer } from '../../../lib/runtime/tokenizer.js';
 import { WeightFile } from '../../../lib/runtime/weight-file.js';
+import { readCheckpoint, repairCheckpoint } from './checkpoint.js';
 import { temporaryFolder, tinyTokenizer } from './tiny-files.js';
 
 export interface Target {
@@ -103,6 +104,27 @@ export const TARGETS: Readonly<Record<string, Target>> = {
       'blk.0.attn_q.weight',
       '\0\0\0\0',
       '\xff\xff\xff\xff',
+    ],
+  },
+  checkpoint: {
+    run: readCheckpoint,
+    repair: repairCheckpoint,
+    words: [
+      ...jsonWords,
+      '"quant_method"',
+      '"gptq"',
+      '"awq"',
+      '"bitnet"',
+      '"group_size"',
+      '"desc_act"',
+      '"dtype"',
+      '"I32"',
+      '"U8"',
+      '"BF16"',
+      '.qweight',
+      '.g_idx',
+      '.weight_scale',
+      '.bias',
     ],
   },
   lutra_json: {

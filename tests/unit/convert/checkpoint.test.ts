@@ -3,8 +3,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { readArch } from '../../../lib/convert/huggingface/arch.js';
 import { openBitnet } from '../../../lib/convert/huggingface/bitnet.js';
 import { Checkpoint } from '../../../lib/convert/huggingface/checkpoint.js';
+import { Fields } from '../../../lib/convert/huggingface/fields.js';
 import { type LowBitMatrix, openGrouped } from '../../../lib/convert/huggingface/grouped.js';
 import { readQuantization } from '../../../lib/convert/huggingface/quantization.js';
 import { DTYPES } from '../../../lib/graph/dtype.js';
@@ -170,6 +172,46 @@ describe('GPTQ and AWQ', () => {
     expect((await openedLinear(options, linear, 32, 96)).floats).toEqual(linear.values);
     linear.tensors.delete('g_idx');
     expect((await openedLinear(options, linear, 32, 96)).floats).toEqual(linear.values);
+  });
+});
+
+describe('config.json', () => {
+  const read = (changes: Record<string, unknown>) => readArch(new Fields('config.json', { ...tinyCheckpoint().config, ...changes }));
+
+  it('divides the frequencies of Llama 3 as their wavelengths say', () => {
+    const [factor, low, high, context, theta, dim] = [32, 1, 4, 8192, 500_000, 64];
+    const scaling = { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: context };
+    const expected = Array.from({ length: dim / 2 }, (_, i) => {
+      const frequency = theta ** ((-2 * i) / dim);
+      const wavelength = (2 * Math.PI) / frequency;
+      if (wavelength < context / high) return 1;
+      if (wavelength > context / low) return factor;
+      const smooth = (context / wavelength - low) / (high - low);
+      return frequency / (((1 - smooth) * frequency) / factor + smooth * frequency);
+    });
+    for (const rope of [
+      { rope_theta: theta, rope_scaling: { rope_type: 'llama3', ...scaling } },
+      { rope_theta: null, rope_parameters: { rope_type: 'llama3', rope_theta: theta, ...scaling } },
+    ]) {
+      const { arch, ropeFactors } = read({ ...rope, head_dim: dim });
+      expect(arch).toMatchObject({ ropeTheta: theta, ropeFactors: true });
+      expect(ropeFactors).toHaveLength(32);
+      ropeFactors?.forEach((divisor, i) => {
+        expect(divisor / (expected[i] ?? 0)).toBeCloseTo(1, 6);
+      });
+      expect(new Set(ropeFactors).size).toBeGreaterThan(4);
+    }
+  });
+
+  it('has the defaults of a Llama configuration', () => {
+    const { arch, ropeFactors } = read({
+      head_dim: undefined,
+      num_key_value_heads: undefined,
+      rope_theta: undefined,
+      tie_word_embeddings: undefined,
+    });
+    expect(arch).toMatchObject({ headDim: 16, kvHeads: 4, ropeTheta: 10_000, tied: false, qkvBias: false, ropeFactors: false });
+    expect(ropeFactors).toBeNull();
   });
 });
 
