@@ -3,7 +3,7 @@ import { MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { evaluate, prose } from '../runtime/evaluate.js';
 import { loadModel } from '../runtime/model.js';
 import type { Arguments, Command } from './args.js';
-import { loadOptions, modelFlags } from './model-flags.js';
+import { loadOptions, modelFlags, optional } from './model-flags.js';
 import { note, ProgressBar, peakRssBytes, print, printJson } from './output.js';
 
 export const evalCommand: Command = {
@@ -20,7 +20,7 @@ export const evalCommand: Command = {
     },
     prose: { help: 'only the running text of a book: headings and lists left out, broken lines joined' },
     ...modelFlags,
-    reference: { help: 'without --npu: evaluate the float reference itself' },
+    reference: { help: 'without --npu: evaluate the float reference itself (with --kv: what that type of cache costs)' },
     json: { help: 'print one JSON object: perplexity, top1 (0 to 1), kl (nats), referencePerplexity' },
   },
   run,
@@ -34,13 +34,15 @@ async function run(args: Arguments): Promise<void> {
   const directory = args.positionals[0] ?? '';
   const against = args.string('against');
   // Comparing with the reference is what eval does anyway; alone, --reference says what to evaluate.
-  const itself = args.flag('reference') && args.string('npu') === undefined;
-  const common = { ...loadOptions(args), contextSize: args.integer('context', 1) ?? windowTokens };
-  const model = await loadModel(directory, { ...common, reference: itself });
+  const float = args.flag('reference') && args.string('npu') === undefined;
+  const { kv, ...others } = loadOptions(args);
+  const common = { ...others, contextSize: args.integer('context', 1) ?? windowTokens };
+  const model = await loadModel(directory, { ...common, ...optional('kv', kv), reference: float });
+  const itself = float && kv === undefined && against === undefined;
   const bar = new ProgressBar();
   let reference = model;
   try {
-    if (against !== undefined || !itself) reference = await loadModel(against ?? directory, { ...common, npu: 'none', reference: true });
+    if (!itself) reference = await loadModel(against ?? directory, { ...common, npu: 'none', reference: true });
     const start = performance.now();
     const result = await evaluate(model, reference, args.flag('prose') ? prose(text) : text, {
       windows,

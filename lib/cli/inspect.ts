@@ -65,7 +65,7 @@ function describe(model: Inspection, verified: boolean): string[] {
   return [
     `${model.name} (${arch.family}), from ${model.source.file}`,
     `shape         ${arch.layers} layers, hidden ${arch.hidden}, ffn ${arch.ffn}, ${arch.heads} heads (${arch.kvHeads} KV) of ${arch.headDim}, vocabulary ${arch.vocab}`,
-    `context       up to ${arch.maxContext} tokens, ${formatBytes(model.kvBytesPerToken)} of KV cache each; chunk ${model.chunk}`,
+    `context       up to ${arch.maxContext} tokens, ${formatBytes(model.kvBytesPerToken.f16)} of KV cache each (${formatBytes(model.kvBytesPerToken.int8)} with --kv int8); chunk ${model.chunk}`,
     `CPU weights   ${formatBytes(bytes.cpu)}: ${counts(model.tensors)}`,
     `NPU weights   ${bytes.npu > 0 ? formatBytes(bytes.npu) : 'none'}`,
     ...Object.entries(model.precision).map(([name, of]) => `  ${name.padEnd(11)} ${counts(of)}`),

@@ -1,4 +1,5 @@
 /** Flags that every command with a model shares, and what they mean. */
+import { KV_TYPE_CODES, type KvType } from '../graph/index.js';
 import type { NpuChoice } from '../qnn/discover.js';
 import type { LoadOptions } from '../runtime/model.js';
 import { type Arguments, type Flags, UsageError } from './args.js';
@@ -11,15 +12,18 @@ export const npuFlags = {
 
 export const modelFlags = {
   ...npuFlags,
-  reference: { help: 'plain float everywhere, with an F32 KV cache' },
+  reference: { help: 'plain float everywhere' },
   threads: { value: 'N', help: 'threads of CPU kernels and host NPU (default: all processors)' },
   context: { value: 'N', help: 'tokens that the context holds' },
+  kv: { value: 'f16|int8|f32', help: 'type of the KV cache (default f16; f32 with --reference)' },
   cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },
   'no-cache': { help: 'do not keep compiled graphs' },
   'no-npu-check': { help: 'do not test a QNN library before its first use' },
   profile: { help: 'time every CPU step (timings of --json)' },
   verbose: { short: 'v', help: 'show the log of the NPU library' },
 } as const satisfies Flags;
+
+const isKvType = (text: string): text is KvType => Object.hasOwn(KV_TYPE_CODES, text);
 
 /** The value of --npu and --soc. */
 export function npuChoice(args: Arguments): NpuChoice | undefined {
@@ -37,12 +41,16 @@ export function loadOptions(args: Arguments): LoadOptions {
   const cache = args.flag('no-cache') ? false : args.string('cache');
   const npu = npuChoice(args);
   const verbose = args.flag('verbose');
+  const kv = args.string('kv');
+  if (kv !== undefined && !isKvType(kv))
+    throw new UsageError(`--kv is ${JSON.stringify(kv)}; give ${Object.keys(KV_TYPE_CODES).join(', ')}.`);
   return {
     ...(npu === undefined ? {} : { npu }),
     reference: args.flag('reference'),
     profile: args.flag('profile'),
     ...optional('threads', args.integer('threads', 1)),
     ...optional('contextSize', args.integer('context', 1)),
+    ...optional('kv', kv),
     ...optional('cache', cache),
     ...(args.flag('no-npu-check') ? { npuCheck: false } : {}),
     ...(verbose ? { onLog: (level: number, line: string) => note(`[${level}] ${line}`), logLevel: 4 } : {}),

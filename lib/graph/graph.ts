@@ -1,6 +1,10 @@
 /** A decoder as data: what the builder makes, the encoder writes and the printer shows. */
 import type { CpuAttrs, CpuOp, NpuAttrs, NpuOp } from './ops.js';
+import type { KV_TYPE_CODES } from './plan-format.js';
 import type { Tensor, TensorId } from './tensor.js';
+
+/** Type of the KV cache. int8: 8 bits and, for each head of a position, an F32 scale. */
+export type KvType = keyof typeof KV_TYPE_CODES;
 
 /** Facts of the model that the executor needs beside the tables. */
 export interface PlanConfig {
@@ -14,7 +18,7 @@ export interface PlanConfig {
   readonly maxContext: number;
   /** Rows of a chunk: of the NPU graphs, and the most that a CPU program takes at once. */
   readonly chunk: number;
-  readonly kvType: 'f16' | 'f32';
+  readonly kvType: KvType;
 }
 
 /** One op of one kind: name, tensors and its own attributes. */

@@ -6,9 +6,9 @@ export { DTYPES, type DType, type FloatType, type QuantType, quantLimits, type W
 export { eagerGraph } from './eager.js';
 export { encodePlan } from './encode.js';
 export { ERROR_CODES, isLutraErrorCode, LutraError, type LutraErrorCode } from './errors.js';
-export type { Graph, Node, PlanConfig, Program, ProgramName, Segment, Step } from './graph.js';
+export type { Graph, KvType, Node, PlanConfig, Program, ProgramName, Segment, Step } from './graph.js';
 export { CPU_OP_NAMES, CPU_OPS, type CpuOp, NPU_OP_NAMES, NPU_OPS, type NpuOp } from './ops.js';
-export { RECORD_WORDS } from './plan-format.js';
+export { KV_TYPE_CODES, RECORD_WORDS } from './plan-format.js';
 export { printPlan } from './print.js';
 export { NO_QUANT, type Quant, scaleQuant, type Tensor, type TensorId, type TensorType } from './tensor.js';
 export { validateGraph } from './validate.js';

@@ -78,7 +78,7 @@ export const TENSOR_FIELDS = [
 export const TENSOR_KIND_CODES = { activation: 0, internal: 1, weight: 2 } as const;
 export const ROWS_KIND_CODES = { fixed: 0, chunk: 1, logits: 2 } as const;
 export const QUANT_KIND_CODES = { none: 0, scale: 1, axis: 2 } as const;
-export const KV_TYPE_CODES = { f16: 0, f32: 1 } as const;
+export const KV_TYPE_CODES = { f16: 0, f32: 1, int8: 2 } as const;
 
 /** Types of a node's attribute. `u32s` is written as code 3 when it is a tensor of one element, else as code 4 {name, 4, rank, dims…, values…}. */
 export const ATTR_CODES = { f32: 0, u32: 1, bool: 2, u32One: 3, u32Tensor: 4, i32: 5 } as const;

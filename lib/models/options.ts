@@ -1,6 +1,6 @@
 /** What a plan is built for. */
 import { LutraError } from '../graph/errors.js';
-import type { PlanConfig } from '../graph/graph.js';
+import type { KvType, PlanConfig } from '../graph/graph.js';
 import type { ModelSpec } from '../graph/spec.js';
 
 /** npu: prefill with NPU segments, decode on packed weights; cpu: packed weights, 8-bit activations; reference: float everywhere, F32 KV cache. */
@@ -15,6 +15,8 @@ export interface PlanOptions {
   contextSize: number;
   /** Rows of a chunk; the model's own by default. */
   chunk?: number;
+  /** Of the KV cache; F16, or F32 with mode `reference`, by default. */
+  kv?: KvType;
   /** Adds `observe` steps; only with mode `reference`. */
   calibrate?: Calibrate;
 }
@@ -46,7 +48,7 @@ export function planConfig(spec: ModelSpec, options: PlanOptions): PlanConfig {
     headDim: arch.headDim,
     maxContext: options.contextSize,
     chunk,
-    kvType: options.mode === 'reference' ? 'f32' : 'f16',
+    kvType: options.kv ?? (options.mode === 'reference' ? 'f32' : 'f16'),
   };
 }
 

@@ -1,5 +1,6 @@
 /** What a model directory holds, without opening an engine. */
 import { stat } from 'node:fs/promises';
+import type { KvType } from '../graph/graph.js';
 import type { ArchSpec, CalibrationRecord, LinearName, ModelSpec } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
 import { openModelDirectory } from './model-dir.js';
@@ -12,8 +13,8 @@ export interface Inspection {
   chunk: number;
   /** Bytes of the weight files. */
   bytes: { cpu: number; npu: number };
-  /** F16 KV cache of a full context. */
-  kvBytesPerToken: number;
+  /** Bytes of the KV cache for each token, by its type. */
+  kvBytesPerToken: Record<KvType, number>;
   /** CPU tensors by type. */
   tensors: Record<string, number>;
   /** NPU linears by name, then by precision: how many layers. */
@@ -36,12 +37,17 @@ export async function inspectModel(directory: string): Promise<Inspection> {
     arch,
     chunk: spec.chunk,
     bytes: { cpu: (await stat(opened.cpu.path)).size, npu: opened.npu ? (await stat(opened.npu.path)).size : 0 },
-    kvBytesPerToken: 2 * 2 * arch.layers * arch.kvHeads * arch.headDim,
+    kvBytesPerToken: kvBytesPerToken(arch),
     tensors: countBy(Object.values(spec.tensors).map(({ type }) => type)),
     ...linearFacts(spec),
     calibration: spec.calibration,
     source: spec.source,
   };
+}
+
+function kvBytesPerToken({ layers, kvHeads, headDim }: ArchSpec): Record<KvType, number> {
+  const rows = 2 * layers * kvHeads;
+  return { f16: rows * headDim * 2, f32: rows * headDim * 4, int8: rows * (headDim + 4) };
 }
 
 function countBy(names: readonly string[]): Record<string, number> {

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { makeDirectory } from '../files/make.js';
 import { checkPath } from '../files/read.js';
-import { eagerGraph, encodePlan, type Graph, LutraError } from '../graph/index.js';
+import { eagerGraph, encodePlan, type Graph, KV_TYPE_CODES, type KvType, LutraError } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
 import { buildPlan, type PlanMode } from '../models/index.js';
 import type { EngineOptions, NativeAddon, NativeEngine } from '../native/addon.js';
@@ -16,7 +16,7 @@ import { Chat } from './chat.js';
 import { checkGenerateOptions, type GenerateOptions, Generation } from './generate.js';
 import { type ModelDirectory, openModelDirectory } from './model-dir.js';
 import { ModelNpu } from './model-npu.js';
-import { boolean, type Check, callable, checkOptions, integer, text } from './options.js';
+import { boolean, type Check, callable, checkOptions, integer, oneOf, text } from './options.js';
 import { type Prompt, Session } from './session.js';
 import type { TokenEvent } from './stop-filter.js';
 import { Tokenizer } from './tokenizer.js';
@@ -30,12 +30,14 @@ export interface LoadOptions {
    * graphs. Default true.
    */
   npuCheck?: boolean;
-  /** Plain float everywhere, with an F32 KV cache and without NPU: the measuring stick. */
+  /** Plain float everywhere, with an F32 KV cache (unless `kv` says otherwise) and without NPU: the measuring stick. */
   reference?: boolean;
   /** Threads of the CPU kernels and of the host NPU. Default: one for each processor. */
   threads?: number;
   /** Tokens that a session can hold. Default: the model's own limit, at most 4096. */
   contextSize?: number;
+  /** Type of the KV cache: `f16` (default), `int8` (half the memory; 8 bits and a scale for each head of a position) or `f32` (default with `reference`). */
+  kv?: KvType;
   /** Where compiled graphs of a QNN library, and what is known about it, are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
   cache?: string | boolean;
   /**
@@ -70,6 +72,7 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
   reference: boolean,
   threads: integer(1, MAX_THREADS),
   contextSize: integer(1),
+  kv: oneOf(...Object.keys(KV_TYPE_CODES)),
   cache: (value) =>
     typeof value === 'boolean' || (typeof value === 'string' && value.length > 0 && !value.includes('\0'))
       ? undefined
@@ -335,7 +338,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const npu = await chooseNpu(options, opened.npu !== null);
   const mode: PlanMode = options.reference ? 'reference' : npu.npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
-  const built = buildPlan(spec, { mode, contextSize });
+  const built = buildPlan(spec, { mode, contextSize, ...(options.kv ? { kv: options.kv } : {}) });
   const graph = options.eager ? eagerGraph(built) : built;
   return new Model({
     directory: opened,

@@ -24,17 +24,22 @@ const Shape& checked(const Shape& shape) {
 
 KvCache::KvCache(const Shape& shape, Type type)
     : shape_(checked(shape)), type_(type), stride_(size_t{shape.kv_heads} * shape.head_dim), ops_(kernels::op_kernel(best_isa())) {
-  // stride ≤ 2^64 − 2^33 + 1 never overflows, the product with the capacity can.
-  if (stride_ > std::numeric_limits<size_t>::max() / element_size() / shape.capacity) {
+  // stride ≤ 2^64 − 2^33 + 1 never overflows, the product with the capacity can; scales are never more than four bytes an element.
+  if (stride_ > std::numeric_limits<size_t>::max() / sizeof(float) / shape.capacity) {
     throw Error(ErrorCode::kOutOfMemory, "a KV cache of " + std::to_string(shape.capacity) + " positions is larger than the address space", "use a smaller context");
   }
-  const size_t bytes = stride_ * shape.capacity * element_size();
   k_.reserve(shape.layers);
   v_.reserve(shape.layers);
   for (uint32_t layer = 0; layer < shape.layers; ++layer) {
-    k_.emplace_back(bytes, Pages::kSmall);
-    v_.emplace_back(bytes, Pages::kSmall);
+    k_.push_back(make_rows());
+    v_.push_back(make_rows());
   }
+  if (type_ == Type::kI8) row_scales_.resize(shape.kv_heads);
+}
+
+KvCache::Rows KvCache::make_rows() const {
+  const size_t scales = type_ == Type::kI8 ? sizeof(float) * shape_.kv_heads * shape_.capacity : 0;
+  return {AlignedBuffer(stride_ * shape_.capacity * element_size(), Pages::kSmall), AlignedBuffer(scales, Pages::kSmall)};
 }
 
 void KvCache::check_room(uint32_t first, uint32_t n) const {
@@ -69,13 +74,18 @@ void KvCache::append(uint32_t layer, uint32_t first_position, std::span<const fl
   write(v_[layer], first_position, v);
 }
 
-void KvCache::write(AlignedBuffer& layer, uint32_t first_position, std::span<const float> rows) const {
+void KvCache::write(Rows& layer, uint32_t first_position, std::span<const float> rows) {
   if (rows.empty()) return;
   const size_t at = first_position * stride_;
-  if (type_ == Type::kF16) {
-    ops_.f32_to_f16(rows.data(), rows.size(), layer.as<uint16_t>().data() + at);
-  } else {
-    std::memcpy(layer.as<float>().data() + at, rows.data(), rows.size_bytes());
+  switch (type_) {
+    case Type::kF16: ops_.f32_to_f16(rows.data(), rows.size(), layer.elements.as<uint16_t>().data() + at); return;
+    case Type::kF32: std::memcpy(layer.elements.as<float>().data() + at, rows.data(), rows.size_bytes()); return;
+    case Type::kI8: break;
+  }
+  const std::span<float> scales = layer.scales.as<float>();
+  for (size_t r = 0; r < rows.size() / stride_; ++r) {
+    ops_.quantize_rows(rows.data() + r * stride_, shape_.kv_heads, shape_.head_dim, layer.elements.as<int8_t>().data() + at + r * stride_, row_scales_.data());
+    for (size_t head = 0; head < shape_.kv_heads; ++head) scales[head * shape_.capacity + first_position + r] = row_scales_[head];
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "base/aligned.h"
@@ -11,7 +12,7 @@
 
 namespace lutra::kv {
 
-enum class Type : uint32_t { kF16 = 0, kF32 = 1 };  // the plan's codes
+enum class Type : uint32_t { kF16 = 0, kF32 = 1, kI8 = 2 };  // the plan's codes
 
 struct Shape {
   uint32_t layers = 0;
@@ -21,6 +22,7 @@ struct Shape {
 };
 
 /// Per layer two dense arrays, K and V, [capacity][kv_heads · head_dim]: element (position, head, i) is at position · stride() + head · head_dim + i.
+/// With 8 bits a head of a position has one F32 scale, its largest magnitude / 127; scales lie in [kv_heads][capacity] beside the array.
 /// Positions that were never written cost address space only. Not thread-safe: one writer at a time, readers only between writes.
 class KvCache {
  public:
@@ -33,7 +35,7 @@ class KvCache {
   /// Elements between two positions.
   size_t stride() const noexcept { return stride_; }
   /// Bytes that one position takes in all layers, keys and values.
-  size_t bytes_per_position() const noexcept { return 2 * shape_.layers * stride_ * element_size(); }
+  size_t bytes_per_position() const noexcept { return 2 * shape_.layers * (stride_ * element_size() + (type_ == Type::kI8 ? sizeof(float) * shape_.kv_heads : 0)); }
 
   /// Positions that count as filled: [0, length()). It is the session's; append does not change it, because the layers of one step append one after another.
   uint32_t length() const noexcept { return length_; }
@@ -44,26 +46,39 @@ class KvCache {
   /// Throws Error(kContextFull), with both numbers, when `n` more positions after `first` do not fit.
   void check_room(uint32_t first, uint32_t n) const;
 
-  /// Writes rows first_position … first_position + n − 1 of one layer. k, v: F32 [n, kv_heads · head_dim], as many rows as the spans hold; F16 caches round to nearest, ties to even.
+  /// Writes rows first_position … first_position + n − 1 of one layer. k, v: F32 [n, kv_heads · head_dim], as many rows as the spans hold; rounded to nearest, ties to even.
   /// Throws Error(kContextFull) beyond the capacity, Error(kInvalidArgument) for another layer or for spans that are not equal whole rows.
   void append(uint32_t layer, uint32_t first_position, std::span<const float> k, std::span<const float> v);
 
-  /// The first element of a layer's array. The type must be the cache's; layer < layers. Unchecked: the executor asks in its inner loop and the plan was validated.
-  const uint16_t* k_f16(uint32_t layer) const noexcept { return k_[layer].as<uint16_t>().data(); }
-  const uint16_t* v_f16(uint32_t layer) const noexcept { return v_[layer].as<uint16_t>().data(); }
-  const float* k_f32(uint32_t layer) const noexcept { return k_[layer].as<float>().data(); }
-  const float* v_f32(uint32_t layer) const noexcept { return v_[layer].as<float>().data(); }
+  /// Keys and values of one head, T the cache's type: uint16_t (F16), float or int8_t. Unchecked: the executor asks in its inner loop and the plan was validated.
+  template <class T>
+  kernels::CachedHead<T> head(uint32_t layer, uint32_t head) const noexcept {
+    const Rows &k = k_[layer], &v = v_[layer];
+    const size_t at = static_cast<size_t>(head) * shape_.head_dim, scale = static_cast<size_t>(head) * shape_.capacity;
+    kernels::CachedHead<T> rows{k.elements.as<T>().data() + at, v.elements.as<T>().data() + at, stride_};
+    if constexpr (std::is_same_v<T, int8_t>) {
+      rows.k_scales = k.scales.as<float>().data() + scale;
+      rows.v_scales = v.scales.as<float>().data() + scale;
+    }
+    return rows;
+  }
 
  private:
-  size_t element_size() const noexcept { return type_ == Type::kF16 ? 2 : 4; }
-  void write(AlignedBuffer& layer, uint32_t first_position, std::span<const float> rows) const;
+  struct Rows {
+    AlignedBuffer elements, scales;
+  };
+
+  size_t element_size() const noexcept { return type_ == Type::kI8 ? 1 : type_ == Type::kF16 ? 2 : 4; }
+  Rows make_rows() const;
+  void write(Rows& layer, uint32_t first_position, std::span<const float> rows);
 
   Shape shape_;
   Type type_;
   size_t stride_;
   uint32_t length_ = 0;
   const kernels::OpKernels& ops_;
-  std::vector<AlignedBuffer> k_, v_;  // one a layer
+  std::vector<Rows> k_, v_;        // one a layer
+  std::vector<float> row_scales_;  // of one position: [kv_heads]
 };
 
 }  // namespace lutra::kv

@@ -145,8 +145,8 @@ Config read_config(const Reader& r) {
     if (!(d >= (flag ? 0.0 : 1.0)) || d > 1e9 || d != std::floor(d)) bad("config value " + std::to_string(i) + " is " + std::to_string(d));
     v[i] = static_cast<uint32_t>(d);
   }
-  Config c{v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8] == 1};
-  if (v[8] > 1) bad("kv type " + std::to_string(v[8]));
+  Config c{v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], static_cast<kv::Type>(v[8])};
+  if (c.kv_type > kv::Type::kI8) bad("kv type " + std::to_string(v[8]));
   if (c.heads % c.kv_heads != 0) bad(std::to_string(c.heads) + " heads do not divide into " + std::to_string(c.kv_heads) + " KV heads");
   if (c.chunk > 4096 || c.layers > 4096 || c.head_dim > 1024 || c.heads > 1024 || c.head_dim % 2 != 0) bad("config out of range");
   return c;

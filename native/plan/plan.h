@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/aligned.h"
+#include "kv/cache.h"
 #include "plan/format.h"
 
 namespace lutra::plan {
@@ -19,7 +20,7 @@ uint32_t checksum(std::span<const std::byte> bytes) noexcept;
 
 struct Config {
   uint32_t vocab, hidden, layers, heads, kv_heads, head_dim, max_context, chunk;
-  bool kv_f32;
+  kv::Type kv_type;
 };
 
 struct Tensor {

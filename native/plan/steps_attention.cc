@@ -61,7 +61,7 @@ class Attention final : public StepRunner {
 
   void run(const Run& run) override {
     const uint32_t n = run.rows();
-    const bool blocks = run.kernel_rows(n) > 1 && cache_.type() == kv::Type::kF16;
+    const bool blocks = run.kernel_rows(n) > 1 && cache_.type() != kv::Type::kF32;
     const uint32_t row_units = blocks ? (n + kBlockRows - 1) / kBlockRows : n;
     const uint32_t units = row_units * kv_heads_;
     // Later rows see more positions: take them first, so that the last unit to finish is a short one.
@@ -83,20 +83,28 @@ class Attention final : public StepRunner {
   void attend_block(const Run& run, uint32_t row, uint32_t rows, uint32_t kv_head, float* scratch) const {
     const uint32_t group = heads_ / kv_heads_;
     const size_t stride = static_cast<size_t>(heads_) * head_dim_, at = row * stride + static_cast<size_t>(kv_head) * group * head_dim_;
-    ops_.attend_block_f16(q_ + at, stride, cache_.k_f16(layer_) + static_cast<size_t>(kv_head) * head_dim_, cache_.v_f16(layer_) + static_cast<size_t>(kv_head) * head_dim_, cache_.stride(), head_dim_,
-                          group, rows, run.position + row + 1, scale_, scratch, y_ + at, stride);
+    const auto attend = [&]<class T>(auto kernel, const kernels::CachedHead<T>& head) {
+      kernel(q_ + at, stride, head, head_dim_, group, rows, run.position + row + 1, scale_, scratch, y_ + at, stride);
+    };
+    if (cache_.type() == kv::Type::kI8) {
+      attend(ops_.attend_block_i8, cache_.head<int8_t>(layer_, kv_head));
+    } else {
+      attend(ops_.attend_block_f16, cache_.head<uint16_t>(layer_, kv_head));
+    }
   }
 
   void attend_row(const Run& run, uint32_t row, uint32_t kv_head, float* scratch) const {
     const uint32_t group = heads_ / kv_heads_, length = run.position + row + 1;
-    const size_t kv = static_cast<size_t>(kv_head) * head_dim_;
-    for (uint32_t g = 0; g < group; ++g) {
-      const size_t at = (static_cast<size_t>(row) * heads_ + kv_head * group + g) * head_dim_;
-      if (cache_.type() == kv::Type::kF16) {
-        ops_.attend_f16(q_ + at, cache_.k_f16(layer_) + kv, cache_.v_f16(layer_) + kv, cache_.stride(), head_dim_, length, scale_, scratch, y_ + at);
-      } else {
-        ops_.attend_f32(q_ + at, cache_.k_f32(layer_) + kv, cache_.v_f32(layer_) + kv, cache_.stride(), head_dim_, length, scale_, scratch, y_ + at);
+    const auto attend = [&]<class T>(auto kernel, const kernels::CachedHead<T>& head) {
+      for (uint32_t g = 0; g < group; ++g) {
+        const size_t at = (static_cast<size_t>(row) * heads_ + kv_head * group + g) * head_dim_;
+        kernel(q_ + at, head, head_dim_, length, scale_, scratch, y_ + at);
       }
+    };
+    switch (cache_.type()) {
+      case kv::Type::kF16: attend(ops_.attend_f16, cache_.head<uint16_t>(layer_, kv_head)); break;
+      case kv::Type::kF32: attend(ops_.attend_f32, cache_.head<float>(layer_, kv_head)); break;
+      case kv::Type::kI8: attend(ops_.attend_i8, cache_.head<int8_t>(layer_, kv_head)); break;
     }
   }
 

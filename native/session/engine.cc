@@ -41,7 +41,7 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
   decode_program_ = plan_.find_program("cpu");
   pool_ = std::make_unique<ThreadPool>(options.threads);
   const plan::Config& c = plan_.config;
-  cache_ = std::make_unique<kv::KvCache>(kv::Shape{c.layers, c.kv_heads, c.head_dim, c.max_context}, c.kv_f32 ? kv::Type::kF32 : kv::Type::kF16);
+  cache_ = std::make_unique<kv::KvCache>(kv::Shape{c.layers, c.kv_heads, c.head_dim, c.max_context}, c.kv_type);
   info_.plan_ms = ms_since(begin);
 
   begin = Clock::now();

@@ -14,10 +14,11 @@ const SIZE = 256;
 /** Float margin from which on another token is a mistake and no rounding. */
 const CLEAR_MARGIN = 0.5;
 
-const ours = ['packed', 'default', 'w8a16', 'naive'] as const;
+const ours = ['packed', 'int8 kv', 'default', 'w8a16', 'naive'] as const;
 type Path = (typeof ours)[number];
 const paths: Record<Path, { model: Parameters<typeof modelDirectory>[0]; options: LoadOptions }> = {
   packed: { model: 'smollm2-135m', options: { npu: 'none' } },
+  'int8 kv': { model: 'smollm2-135m', options: { reference: true, kv: 'int8' } },
   default: { model: 'smollm2-135m', options: { npu: 'host' } },
   w8a16: { model: 'smollm2-135m-w8a16', options: { npu: 'host' } },
   naive: { model: 'smollm2-135m-naive', options: { npu: 'host' } },
@@ -99,6 +100,11 @@ describe('quality on alice29.txt', () => {
   it('the packed decode path has the token of float wherever float is clear', () => {
     expect(clearPredictions).toBeGreaterThan(2000);
     expect(clearMistakes).toBe(0);
+  });
+
+  it('a KV cache in 8 bits costs a KL of at most 0.002', () => {
+    expect(of('int8 kv').kl).toBeLessThanOrEqual(0.002);
+    expect(of('int8 kv').kl).toBeGreaterThan(0);
   });
 
   it('all linears w8a16: perplexity within 2 %, KL at most 0.012', () => {

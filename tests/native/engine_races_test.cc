@@ -45,7 +45,7 @@ struct Random {
 
 session::EngineOptions options_of(const TinyWeights& weights, Random& random) {
   session::EngineOptions options;
-  options.plan = tiny_plan(true, true);
+  options.plan = tiny_plan(kv::Type::kF32, true);
   options.files = {weights.file};
   options.threads = 1 + random.below(3);
   options.npu.kind = session::NpuOptions::Kind::kHost;

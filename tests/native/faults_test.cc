@@ -53,7 +53,7 @@ class Faults : public ::testing::Test {
  protected:
   session::EngineOptions options(const FaultyLibrary& library, const std::string& cache = "") {
     session::EngineOptions o;
-    o.plan = tiny_plan(true, true);
+    o.plan = tiny_plan(kv::Type::kF32, true);
     o.files = {weights_.file};
     o.npu = {session::NpuOptions::Kind::kLibrary, library.path(), std::nullopt};
     o.cache = {cache, "key"};

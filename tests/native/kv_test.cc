@@ -61,11 +61,11 @@ TEST(KvCache, KeepsWhatWasAppended) {
     for (uint32_t layer = 0; layer < 3; ++layer) {
       for (size_t i = 0; i < 400; ++i) {
         if (type == Type::kF16) {
-          ASSERT_EQ(cache.k_f16(layer)[i], f32_to_f16(k[layer][i])) << layer << " " << i;
-          ASSERT_EQ(cache.v_f16(layer)[i], f32_to_f16(v[layer][i])) << layer << " " << i;
+          ASSERT_EQ(cache.head<uint16_t>(layer, 0).k[i], f32_to_f16(k[layer][i])) << layer << " " << i;
+          ASSERT_EQ(cache.head<uint16_t>(layer, 0).v[i], f32_to_f16(v[layer][i])) << layer << " " << i;
         } else {
-          ASSERT_EQ(cache.k_f32(layer)[i], k[layer][i]);
-          ASSERT_EQ(cache.v_f32(layer)[i], v[layer][i]);
+          ASSERT_EQ(cache.head<float>(layer, 0).k[i], k[layer][i]);
+          ASSERT_EQ(cache.head<float>(layer, 0).v[i], v[layer][i]);
         }
       }
     }
@@ -77,15 +77,39 @@ TEST(KvCache, RoundsToEvenAndKeepsNeighbours) {
   const float tie_down = 1.0f + 0x1p-11f, tie_up = 1.0f + 3 * 0x1p-11f;
   const std::vector<float> k{tie_down, tie_up, 70000.0f}, v{-tie_down, -tie_up, 1e-9f};
   cache.append(0, 1, k, v);
-  EXPECT_EQ(cache.k_f16(0)[3], 0x3c00);
-  EXPECT_EQ(cache.k_f16(0)[4], 0x3c02);
-  EXPECT_EQ(cache.k_f16(0)[5], 0x7c00);
-  EXPECT_EQ(cache.v_f16(0)[3], 0xbc00);
-  EXPECT_EQ(cache.v_f16(0)[4], 0xbc02);
-  EXPECT_EQ(cache.v_f16(0)[5], 0x0000);
+  EXPECT_EQ(cache.head<uint16_t>(0, 0).k[3], 0x3c00);
+  EXPECT_EQ(cache.head<uint16_t>(0, 0).k[4], 0x3c02);
+  EXPECT_EQ(cache.head<uint16_t>(0, 0).k[5], 0x7c00);
+  EXPECT_EQ(cache.head<uint16_t>(0, 0).v[3], 0xbc00);
+  EXPECT_EQ(cache.head<uint16_t>(0, 0).v[4], 0xbc02);
+  EXPECT_EQ(cache.head<uint16_t>(0, 0).v[5], 0x0000);
   for (size_t i : {0u, 1u, 2u, 6u, 7u, 8u}) {
-    EXPECT_EQ(cache.k_f16(0)[i], 0);
-    EXPECT_EQ(cache.v_f16(0)[i], 0);
+    EXPECT_EQ(cache.head<uint16_t>(0, 0).k[i], 0);
+    EXPECT_EQ(cache.head<uint16_t>(0, 0).v[i], 0);
+  }
+}
+
+TEST(KvCache, KeepsEightBitsAndAScalePerHeadAndPosition) {
+  KvCache cache(kShape, Type::kI8);
+  EXPECT_EQ(cache.bytes_per_position(), 3u * 2 * (10 + 2 * 4));
+  std::vector<float> k = normal(40 * 10, 1), v = normal(40 * 10, 2);
+  std::fill_n(k.begin() + 35, 5, 0.0f);  // a head of zeros: position 3, head 1
+  v[100] = 1000.0f;                      // an outlier costs its own head of its own position, no other
+  for (uint32_t at = 0, n = 1; at < 40; at += n, n = std::min(n + 2, 40 - at)) {
+    cache.append(1, at, std::span(k).subspan(at * 10, n * 10), std::span(v).subspan(at * 10, n * 10));
+  }
+  for (uint32_t h = 0; h < 2; ++h) {
+    const auto head = cache.head<int8_t>(1, h);
+    for (uint32_t p = 0; p < 40; ++p) {
+      const auto check = [&](const std::vector<float>& x, const int8_t* codes, float scale) {
+        float largest = 0;
+        for (uint32_t i = 0; i < 5; ++i) largest = std::max(largest, std::fabs(x[p * 10 + h * 5 + i]));
+        ASSERT_EQ(scale, largest / 127.0f) << p << " " << h;
+        for (uint32_t i = 0; i < 5; ++i) ASSERT_NEAR(static_cast<float>(codes[p * head.stride + i]) * scale, x[p * 10 + h * 5 + i], scale * 0.5001f) << p << " " << h << " " << i;
+      };
+      check(k, head.k, head.k_scales[p]);
+      check(v, head.v, head.v_scales[p]);
+    }
   }
 }
 
@@ -97,7 +121,7 @@ TEST(KvCache, TruncatesAndContinues) {
   const std::vector<float> row = normal(10, 1);
   cache.append(0, cache.length(), row, row);
   cache.advance(1);
-  EXPECT_EQ(cache.k_f32(0)[120], row[0]);
+  EXPECT_EQ(cache.head<float>(0, 0).k[120], row[0]);
   cache.truncate(13);
   cache.truncate(0);
   EXPECT_EQ(cache.length(), 0u);
@@ -146,7 +170,7 @@ TEST(KvCache, UnusedContextCostsNothing) {
   KvCache cache({30, 3, 64, 131072}, Type::kF16);  // 3 GB of addresses
   const std::vector<float> rows = normal(10 * 192, 1);
   for (uint32_t layer = 0; layer < 30; ++layer) cache.append(layer, 0, rows, rows);
-  EXPECT_EQ(cache.v_f16(29)[1919], f32_to_f16(rows[1919]));
+  EXPECT_EQ(cache.head<uint16_t>(29, 0).v[1919], f32_to_f16(rows[1919]));
   EXPECT_LT(resident(), before + (size_t{4} << 20));
 }
 

@@ -214,10 +214,26 @@ struct Case {
   uint32_t dim, group, kv_heads, rows, first_length;
 };
 
+/// Keys or values in 8 bits with the scales of one head, and what they stand for.
+struct Bytes {
+  Bytes(size_t positions, size_t visible, size_t stride, uint32_t seed) : codes(positions * stride), scales(positions, std::nanf("")), real(codes.size()) {
+    std::mt19937 random(seed);
+    std::uniform_real_distribution<float> scale(0.002f, 0.03f);
+    for (size_t p = 0; p < visible; ++p) scales[p] = scale(random);
+    for (size_t i = 0; i < codes.size(); ++i) {
+      codes[i] = static_cast<int8_t>(static_cast<int>(random() % 255) - 127);
+      real[i] = static_cast<float>(codes[i]) * scales[i / stride];
+    }
+  }
+  std::vector<int8_t> codes;
+  std::vector<float> scales, real;
+};
+
 /// Inputs of one attention case; K and V behind the visible positions are NaN, so that reading them shows.
 struct Inputs {
   Inputs(const Case& c, uint32_t seed, float sigma)
-      : kv_stride(size_t{c.kv_heads} * c.dim), q_stride(size_t{c.group} * c.kv_heads * c.dim), length(c.first_length + c.rows - 1) {
+      : kv_stride(size_t{c.kv_heads} * c.dim), q_stride(size_t{c.group} * c.kv_heads * c.dim), length(c.first_length + c.rows - 1),
+        k8(length + 3, length, kv_stride, seed + 3), v8(length + 3, length, kv_stride, seed + 4) {
     const size_t positions = length + 3;
     q = normal(c.rows * q_stride, seed, sigma);
     k = halves(normal(positions * kv_stride, seed + 1));
@@ -228,8 +244,12 @@ struct Inputs {
     std::transform(k.begin(), k.end(), kf.begin(), f16_to_f32);
     std::transform(v.begin(), v.end(), vf.begin(), f16_to_f32);
   }
+  CachedHead<uint16_t> halves_of(size_t at) const { return {k.data() + at, v.data() + at, kv_stride}; }
+  CachedHead<float> floats_of(size_t at) const { return {kf.data() + at, vf.data() + at, kv_stride}; }
+  CachedHead<int8_t> bytes_of(size_t at) const { return {k8.codes.data() + at, v8.codes.data() + at, kv_stride, k8.scales.data(), v8.scales.data()}; }
   size_t kv_stride, q_stride;
   uint32_t length;
+  Bytes k8, v8;
   std::vector<float> q, kf, vf;
   std::vector<uint16_t> k, v;
 };
@@ -258,10 +278,13 @@ TEST_P(Ops, AttendOneRow) {
         const float scale = 1 / std::sqrt(static_cast<float>(dim));
         const size_t head = 2 * dim;  // the last of three heads
         const std::vector<double> expected = attention(in.q.data(), in.kf.data() + head, in.vf.data() + head, in.kv_stride, dim, length, scale);
-        Row y(dim), y32(dim), scratch(length);
-        ops_->attend_f16(in.q.data(), in.k.data() + head, in.v.data() + head, in.kv_stride, dim, length, scale, scratch.data(), y.data());
-        ops_->attend_f32(in.q.data(), in.kf.data() + head, in.vf.data() + head, in.kv_stride, dim, length, scale, scratch.data(), y32.data());
-        ASSERT_TRUE(y.guarded() && y32.guarded() && scratch.guarded()) << dim << " " << length;
+        const std::vector<double> expected8 = attention(in.q.data(), in.k8.real.data() + head, in.v8.real.data() + head, in.kv_stride, dim, length, scale);
+        Row y(dim), y32(dim), y8(dim), scratch(length);
+        ops_->attend_f16(in.q.data(), in.halves_of(head), dim, length, scale, scratch.data(), y.data());
+        ops_->attend_f32(in.q.data(), in.floats_of(head), dim, length, scale, scratch.data(), y32.data());
+        ops_->attend_i8(in.q.data(), in.bytes_of(head), dim, length, scale, scratch.data(), y8.data());
+        ASSERT_TRUE(y.guarded() && y32.guarded() && y8.guarded() && scratch.guarded()) << dim << " " << length;
+        ASSERT_LT(nmse(y8.span(), expected8), 3e-11) << dim << " " << length << " " << sigma;
         ASSERT_LT(nmse(y.span(), expected), 3e-11) << dim << " " << length << " " << sigma;
         ASSERT_LT(nmse(y32.span(), expected), 3e-11) << dim << " " << length << " " << sigma;
       }
@@ -283,20 +306,27 @@ TEST_P(Ops, AttendBlockEqualsRows) {
     const float scale = 1 / std::sqrt(static_cast<float>(c.dim));
     const size_t kv_head = size_t{c.kv_heads - 1} * c.dim, q_head = kv_head * c.group;
     const size_t y_stride = in.q_stride + 5;
-    Row y(c.rows * y_stride), scratch(attend_block_scratch(c.dim, c.group, c.rows, in.length));
-    ops_->attend_block_f16(in.q.data() + q_head, in.q_stride, in.k.data() + kv_head, in.v.data() + kv_head, in.kv_stride, c.dim, c.group, c.rows, c.first_length, scale,
-                           scratch.data(), y.data() + q_head, y_stride);
-    ASSERT_TRUE(y.guarded() && scratch.guarded()) << what;
-    size_t untouched = 0;
-    for (float v : y.span()) untouched += v == kGuard;
-    ASSERT_EQ(untouched, c.rows * (y_stride - size_t{c.group} * c.dim)) << what;
-    for (uint32_t r = 0; r < c.rows; ++r) {
-      for (uint32_t g = 0; g < c.group; ++g) {
-        const size_t at = q_head + size_t{g} * c.dim;
-        const auto expected = attention(in.q.data() + r * in.q_stride + at, in.kf.data() + kv_head, in.vf.data() + kv_head, in.kv_stride, c.dim, c.first_length + r, scale);
-        ASSERT_LT(nmse(y.span().subspan(r * y_stride + at, c.dim), expected), 3e-11) << what << " row " << r << " head " << g;
+    const auto check = [&](const char* type, const auto& block, const std::vector<float>& k, const std::vector<float>& v) {
+      Row y(c.rows * y_stride), scratch(attend_block_scratch(c.dim, c.group, c.rows, in.length));
+      block(in.q.data() + q_head, scratch.data(), y.data() + q_head);
+      ASSERT_TRUE(y.guarded() && scratch.guarded()) << type << " " << what;
+      size_t untouched = 0;
+      for (float value : y.span()) untouched += value == kGuard;
+      ASSERT_EQ(untouched, c.rows * (y_stride - size_t{c.group} * c.dim)) << type << " " << what;
+      for (uint32_t r = 0; r < c.rows; ++r) {
+        for (uint32_t g = 0; g < c.group; ++g) {
+          const size_t at = q_head + size_t{g} * c.dim;
+          const auto expected = attention(in.q.data() + r * in.q_stride + at, k.data() + kv_head, v.data() + kv_head, in.kv_stride, c.dim, c.first_length + r, scale);
+          ASSERT_LT(nmse(y.span().subspan(r * y_stride + at, c.dim), expected), 3e-11) << type << " " << what << " row " << r << " head " << g;
+        }
       }
-    }
+    };
+    check("f16", [&](const float* q, float* scratch, float* y) {
+      ops_->attend_block_f16(q, in.q_stride, in.halves_of(kv_head), c.dim, c.group, c.rows, c.first_length, scale, scratch, y, y_stride);
+    }, in.kf, in.vf);
+    check("i8", [&](const float* q, float* scratch, float* y) {
+      ops_->attend_block_i8(q, in.q_stride, in.bytes_of(kv_head), c.dim, c.group, c.rows, c.first_length, scale, scratch, y, y_stride);
+    }, in.k8.real, in.v8.real);
   }
 }
 
@@ -306,7 +336,7 @@ TEST_P(Ops, AttentionIsCausalToThePosition) {
   Inputs in(c, 5, 1.0f);
   std::vector<float> before(c.rows * in.q_stride), after(before.size()), scratch(attend_block_scratch(c.dim, c.group, c.rows, in.length));
   const auto run = [&](std::vector<float>& y) {
-    ops_->attend_block_f16(in.q.data(), in.q_stride, in.k.data(), in.v.data(), in.kv_stride, c.dim, c.group, c.rows, c.first_length, 0.125f, scratch.data(), y.data(), in.q_stride);
+    ops_->attend_block_f16(in.q.data(), in.q_stride, in.halves_of(0), c.dim, c.group, c.rows, c.first_length, 0.125f, scratch.data(), y.data(), in.q_stride);
   };
   run(before);
   for (uint32_t row : {1u, 9u, 31u}) {
@@ -335,9 +365,10 @@ TEST_P(Ops, SoftmaxSurvivesLargeScores) {
     }
   }
   std::vector<float> y(dim), scratch(attend_block_scratch(dim, 1, 1, length));
-  ops_->attend_block_f16(q.data(), dim, k.data(), v.data(), dim, dim, 1, 1, length, 1.0f, scratch.data(), y.data(), dim);
+  const CachedHead<uint16_t> head{k.data(), v.data(), dim};
+  ops_->attend_block_f16(q.data(), dim, head, dim, 1, 1, length, 1.0f, scratch.data(), y.data(), dim);
   for (uint32_t i = 0; i < dim; ++i) EXPECT_NEAR(y[i], i, 1e-4);
-  ops_->attend_f16(q.data(), k.data(), v.data(), dim, dim, length, 1.0f, scratch.data(), y.data());
+  ops_->attend_f16(q.data(), head, dim, length, 1.0f, scratch.data(), y.data());
   for (uint32_t i = 0; i < dim; ++i) EXPECT_NEAR(y[i], i, 1e-4);
 }
 
@@ -379,6 +410,29 @@ TEST_P(Ops, QuantizeAndDequantize) {
       }
       ASSERT_TRUE(back.guarded());
       for (size_t i = 0; i < count; ++i) ASSERT_EQ(back[i], static_cast<float>(quantized(from[i], e) + e.offset) * e.scale) << what;
+    }
+  }
+}
+
+TEST_P(Ops, QuantizeRowsByTheirLargestMagnitude) {
+  for (uint32_t cols : {1u, 3u, 8u, 15u, 16u, 24u, 64u, 65u, 80u, 128u, 200u}) {
+    std::vector<float> x = normal(9 * cols, cols, 3.0f);
+    std::fill_n(x.begin() + cols, cols, 0.0f);
+    for (uint32_t i = 0; i < cols; ++i) x[2 * cols + i] *= 1e-30f;
+    x[3 * cols + cols / 2] = -1e6f;
+    x[4 * cols] = x[5 * cols - 1] = std::nanf("");
+    x[6 * cols - 1] = INFINITY;
+    for (uint32_t i = 0; i < cols; ++i) x[6 * cols + i] = i % 2 == 0 ? 127.0f : static_cast<float>(i) + 0.5f;  // scale 1: ties
+    std::vector<int8_t> y(9 * cols + 5, 0x5a);
+    Row scales(9);
+    ops_->quantize_rows(x.data(), 9, cols, y.data(), scales.data());
+    ASSERT_TRUE(scales.guarded());
+    for (size_t i = 9 * cols; i < y.size(); ++i) ASSERT_EQ(y[i], 0x5a) << cols;
+    for (uint32_t r = 0; r < 9; ++r) {
+      float largest = 0;
+      for (uint32_t i = 0; i < cols; ++i) largest = std::isnan(x[r * cols + i]) ? largest : std::max(largest, std::fabs(x[r * cols + i]));
+      ASSERT_EQ(scales[r], largest / 127.0f) << cols << " row " << r;
+      for (uint32_t i = 0; i < cols; ++i) ASSERT_EQ(y[r * cols + i], quantized(x[r * cols + i], {scales[r], 0, -127, 127})) << cols << " row " << r << " column " << i;
     }
   }
 }

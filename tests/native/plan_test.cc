@@ -83,9 +83,9 @@ Matrix reference(Weights& w, const std::vector<uint32_t>& tokens) {
   return times(norm(x, w.values["gain"]), w.values["embed"], kHidden);
 }
 
-session::Engine make_engine(const Weights& w, uint32_t threads = 1, bool kv_f32 = true, bool keep_activations = true) {
+session::Engine make_engine(const Weights& w, uint32_t threads = 1, kv::Type kv = kv::Type::kF32, bool keep_activations = true) {
   session::EngineOptions options;
-  options.plan = tiny_plan(kv_f32);
+  options.plan = tiny_plan(kv);
   options.files = {w.file};
   options.threads = threads;
   options.keep_activations = keep_activations;
@@ -137,21 +137,27 @@ TEST(Engine, TokenByTokenEqualsOneCallAndTruncateGoesBack) {
   for (uint32_t i = 0; i < kVocab; ++i) EXPECT_NEAR(last[i], expected[i], 1e-5);
 }
 
-TEST(Engine, F16CacheStaysClose) {
+TEST(Engine, SmallerCachesStayClose) {
   Weights w;
   const auto tokens = some_tokens(20);
   const Matrix expected = reference(w, tokens);
-  auto engine = make_engine(w, 2, false);
-  const auto logits = engine.prefill(tokens, session::LogitsWanted::kAll, "cpu");
-  double error = 0, power = 0;
-  for (uint32_t r = 0; r < 20; ++r) {
-    for (uint32_t i = 0; i < kVocab; ++i) {
-      error += std::pow(logits[r * kVocab + i] - expected[r][i], 2);
-      power += std::pow(expected[r][i], 2);
+  for (const auto& [type, least, most] : {std::tuple{kv::Type::kF16, 1e-10, 1e-6}, std::tuple{kv::Type::kI8, 1e-6, 1e-4}}) {
+    // In chunks, and token by token as decode does.
+    for (const bool chunked : {true, false}) {
+      auto engine = make_engine(w, 2, type);
+      double error = 0, power = 0;
+      for (uint32_t r = 0; r < 20; r += chunked ? 20 : 1) {
+        const auto logits = engine.prefill(std::span(tokens).subspan(r, chunked ? 20 : 1), session::LogitsWanted::kAll, "cpu");
+        for (uint32_t i = 0; i < logits.size(); ++i) {
+          const double value = expected[r + i / kVocab][i % kVocab];
+          error += std::pow(logits[i] - value, 2);
+          power += std::pow(value, 2);
+        }
+      }
+      EXPECT_LT(error / power, most) << static_cast<uint32_t>(type) << " " << chunked;
+      EXPECT_GT(error / power, least) << static_cast<uint32_t>(type) << " " << chunked << ": was the cache rounded at all?";
     }
   }
-  EXPECT_LT(error / power, 1e-6);
-  EXPECT_GT(error, 0) << "the cache was not rounded to F16 at all";
 }
 
 TEST(Engine, GeneratesWhatStepByStepArgmaxGivesAndKeepsDeliveredTokensInTheCache) {
@@ -222,7 +228,7 @@ TEST(Engine, ObservesAndPeeks) {
   EXPECT_EQ(std::accumulate(o.bins.begin(), o.bins.end(), uint64_t{0}), 5u * kHidden);
   EXPECT_EQ(code_of([&] { engine.peek("nothing"); }), ErrorCode::kNotFound);
   EXPECT_EQ(code_of([&] { engine.peek("embed"); }), ErrorCode::kNotFound) << "a weight";
-  auto sharing = make_engine(w, 1, true, false);
+  auto sharing = make_engine(w, 1, kv::Type::kF32, false);
   sharing.prefill(some_tokens(5), session::LogitsWanted::kNone, "cpu");
   EXPECT_EQ(code_of([&] { sharing.peek("y"); }), ErrorCode::kInvalidArgument);
 }

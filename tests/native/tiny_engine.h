@@ -25,7 +25,7 @@ inline constexpr uint32_t kVocab = 50, kHidden = 32, kHeads = 2, kKvHeads = 1, k
 /// embed → norm → q k v → rope → attention → o → add → norm → logits, as program "cpu"; with `npu` also as program "npu", where two segments do the addition.
 class TinyPlan {
  public:
-  explicit TinyPlan(bool kv_f32) : w_({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, kv_f32 ? 1.0 : 0.0}) {
+  explicit TinyPlan(kv::Type kv) : w_({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, static_cast<double>(kv)}) {
     embed_ = weight("embed", {kVocab, kHidden});
     gain_ = weight("gain", {kHidden});
     q_ = weight("q", {32, kHidden});
@@ -75,8 +75,8 @@ class TinyPlan {
   uint32_t embed_, gain_, q_, k_, v_, o_;
 };
 
-inline std::vector<std::byte> tiny_plan(bool kv_f32 = true, bool npu = false) {
-  TinyPlan plan(kv_f32);
+inline std::vector<std::byte> tiny_plan(kv::Type kv = kv::Type::kF32, bool npu = false) {
+  TinyPlan plan(kv);
   if (npu) plan.program("npu", true);
   plan.program("cpu", false);
   return plan.encode();

@@ -17,12 +17,14 @@ struct Encoding {
   int32_t hi = 255;  // 255, 127 or 65535
 };
 
-struct AttentionShape {
-  uint32_t heads, kv_heads, head_dim;
-  float scale;       // 1/sqrt(head_dim)
-  size_t q_stride;   // elements between query rows
-  size_t kv_stride;  // elements between positions in K and V (kv_heads · head_dim when dense)
-  size_t y_stride;
+/// Cached keys and values of one head: element i of position p is at p·stride + i. 8-bit ones (T = int8_t) are real = code · scale, with a scale a position.
+template <class T>
+struct CachedHead {
+  const T* k;
+  const T* v;
+  size_t stride;
+  const float* k_scales = nullptr;  // read with T = int8_t only
+  const float* v_scales = nullptr;
 };
 
 struct OpKernels {
@@ -38,21 +40,26 @@ struct OpKernels {
   void (*add)(const float* a, const float* b, size_t count, float* y);
   void (*f32_to_f16)(const float* x, size_t count, uint16_t* y);
   void (*f16_to_f32)(const uint16_t* x, size_t count, float* y);
-  /// One query row against positions [0, length): causal by construction. K, V F16 (`uint16_t`), one head. scratch holds `length` floats.
-  void (*attend_f16)(const float* q, const uint16_t* k, const uint16_t* v, size_t kv_stride, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
-  void (*attend_f32)(const float* q, const float* k, const float* v, size_t kv_stride, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
+  /// One query row against positions [0, length): causal by construction. `uint16_t` holds an F16. scratch holds `length` floats.
+  void (*attend_f16)(const float* q, const CachedHead<uint16_t>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
+  void (*attend_f32)(const float* q, const CachedHead<float>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
+  void (*attend_i8)(const float* q, const CachedHead<int8_t>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
   /// A block of `rows` consecutive query rows (rows ≤ 32; row r sees positions [0, first_length + r)) of `group` query heads that share one KV head: prefill.
   /// q and y: element (row r, head g) at r·stride + g·head_dim. scratch: attend_block_scratch(...) floats. Same results as attend_* to rounding.
-  void (*attend_block_f16)(const float* q, size_t q_stride, const uint16_t* k, const uint16_t* v, size_t kv_stride, uint32_t head_dim, uint32_t group, uint32_t rows,
-                           uint32_t first_length, float scale, float* scratch, float* y, size_t y_stride);
+  void (*attend_block_f16)(const float* q, size_t q_stride, const CachedHead<uint16_t>& head, uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t first_length, float scale,
+                           float* scratch, float* y, size_t y_stride);
+  void (*attend_block_i8)(const float* q, size_t q_stride, const CachedHead<int8_t>& head, uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t first_length, float scale,
+                          float* scratch, float* y, size_t y_stride);
   /// Quantise F32 or F16 rows to 8 or 16 bits; ties to even; NaN becomes the zero point.
   void (*quantize_u8)(const float* x, size_t count, const Encoding& e, uint8_t* y);   // also S8 when lo < 0 (two's complement bytes)
   void (*quantize_u16)(const float* x, size_t count, const Encoding& e, uint16_t* y);
   void (*dequantize_8)(const uint8_t* q, size_t count, const Encoding& e, float* y);  // signed when lo < 0
   void (*dequantize_16)(const uint16_t* q, size_t count, const Encoding& e, float* y);
+  /// `n` rows of `cols` elements to 8 bits, each by its own scale max |x| / 127 (0 for a row of zeros): y = rint(x / scale), ties to even; NaN becomes 0.
+  void (*quantize_rows)(const float* x, uint32_t n, uint32_t cols, int8_t* y, float* scales);
 };
 
-/// Floats of scratch for attend_block_f16.
+/// Floats of scratch for attend_block_*.
 size_t attend_block_scratch(uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t max_length) noexcept;
 
 std::span<const OpKernels> op_kernels() noexcept;  // portable reference first

@@ -27,7 +27,7 @@ const OpKernels& avx512_ops() noexcept;
 const OpKernels& neon_ops() noexcept;
 #endif
 
-/// Positions of K and V that attend_block_f16 works on at a time.
+/// Positions of K and V that attend_block_* work on at a time.
 inline constexpr uint32_t kAttendTile = 64;
 /// Vectors of every tier divide this, so that scratch does not depend on the tier.
 inline constexpr uint32_t kMaxLanes = 16;

@@ -54,15 +54,17 @@ void to_f32(const uint16_t* x, size_t count, float* y) {
   for (size_t i = 0; i < count; ++i) y[i] = f16_to_f32(x[i]);
 }
 
-float value(uint16_t x) noexcept { return f16_to_f32(x); }
-float value(float x) noexcept { return x; }
+// Element i of a position.
+float value(const uint16_t* x, const float*, size_t i, uint32_t) noexcept { return f16_to_f32(x[i]); }
+float value(const float* x, const float*, size_t i, uint32_t) noexcept { return x[i]; }
+float value(const int8_t* x, const float* scales, size_t i, uint32_t position) noexcept { return static_cast<float>(x[i]) * scales[position]; }
 
 template <class T>
-void attend(const float* q, const T* k, const T* v, size_t kv_stride, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y) {
+void attend(const float* q, const CachedHead<T>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y) {
   float largest = -INFINITY;
   for (uint32_t p = 0; p < length; ++p) {
     double dot = 0;
-    for (uint32_t i = 0; i < head_dim; ++i) dot += static_cast<double>(q[i]) * value(k[p * kv_stride + i]);
+    for (uint32_t i = 0; i < head_dim; ++i) dot += static_cast<double>(q[i]) * value(head.k, head.k_scales, p * head.stride + i, p);
     scratch[p] = static_cast<float>(dot) * scale;
     largest = std::max(largest, scratch[p]);
   }
@@ -73,17 +75,18 @@ void attend(const float* q, const T* k, const T* v, size_t kv_stride, uint32_t h
   }
   for (uint32_t i = 0; i < head_dim; ++i) {
     double total = 0;
-    for (uint32_t p = 0; p < length; ++p) total += static_cast<double>(scratch[p]) * value(v[p * kv_stride + i]);
+    for (uint32_t p = 0; p < length; ++p) total += static_cast<double>(scratch[p]) * value(head.v, head.v_scales, p * head.stride + i, p);
     y[i] = static_cast<float>(total / sum);
   }
 }
 
-void attend_block(const float* q, size_t q_stride, const uint16_t* k, const uint16_t* v, size_t kv_stride, uint32_t head_dim, uint32_t group, uint32_t rows,
-                  uint32_t first_length, float scale, float* scratch, float* y, size_t y_stride) {
+template <class T>
+void attend_block(const float* q, size_t q_stride, const CachedHead<T>& head, uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t first_length, float scale, float* scratch, float* y,
+                  size_t y_stride) {
   for (uint32_t r = 0; r < rows; ++r) {
     for (uint32_t g = 0; g < group; ++g) {
       const size_t at = static_cast<size_t>(g) * head_dim;
-      attend(q + r * q_stride + at, k, v, kv_stride, head_dim, first_length + r, scale, scratch, y + r * y_stride + at);
+      attend(q + r * q_stride + at, head, head_dim, first_length + r, scale, scratch, y + r * y_stride + at);
     }
   }
 }
@@ -107,11 +110,20 @@ void dequantize_16(const uint16_t* q, size_t count, const Encoding& e, float* y)
   for (size_t i = 0; i < count; ++i) y[i] = static_cast<float>(q[i] + e.offset) * e.scale;
 }
 
+void quantize_rows(const float* x, uint32_t n, uint32_t cols, int8_t* y, float* scales) {
+  for (uint32_t r = 0; r < n; ++r, x += cols, y += cols) {
+    float largest = 0;
+    for (uint32_t i = 0; i < cols; ++i) largest = std::max(largest, std::abs(x[i]));  // keeps `largest` beside a NaN
+    scales[r] = largest / 127.0f;
+    for (uint32_t i = 0; i < cols; ++i) y[i] = static_cast<int8_t>(quantize_one(x[i], {scales[r], 0, -127, 127}));
+  }
+}
+
 }  // namespace
 
 const OpKernels& portable_ops() noexcept {
-  static const OpKernels kernels{"portable", Isa::kPortable, rms_norm, rope,        silu_mul,     add,           to_f16, to_f32, attend<uint16_t>,
-                                 attend<float>, attend_block, quantize_u8, quantize_u16, dequantize_8, dequantize_16};
+  static const OpKernels kernels{"portable", Isa::kPortable, rms_norm, rope, silu_mul, add, to_f16, to_f32, attend<uint16_t>, attend<float>,
+                                 attend<int8_t>, attend_block<uint16_t>, attend_block<int8_t>, quantize_u8, quantize_u16, dequantize_8, dequantize_16, quantize_rows};
   return kernels;
 }
 

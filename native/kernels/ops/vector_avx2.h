@@ -133,6 +133,12 @@ LUTRA_VECTOR_INLINE void store_integers(uint16_t* p, Vector x) { _mm_storeu_si12
 LUTRA_VECTOR_INLINE Vector load_integers(const uint8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))); }
 LUTRA_VECTOR_INLINE Vector load_integers(const int8_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)))); }
 LUTRA_VECTOR_INLINE Vector load_integers(const uint16_t* p) { return _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
+LUTRA_VECTOR_INLINE Vector load(const int8_t* p) { return load_integers(p); }
+LUTRA_VECTOR_INLINE Vector load_partial(const int8_t* p, size_t n) {
+  int8_t buffer[kLanes] = {};
+  std::memcpy(buffer, p, n);
+  return load(buffer);
+}
 
 }  // namespace lutra::kernels::avx2
 #endif

@@ -110,6 +110,12 @@ LUTRA_VECTOR_INLINE void store_integers(uint16_t* p, Vector x) { _mm256_storeu_s
 LUTRA_VECTOR_INLINE Vector load_integers(const uint8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
 LUTRA_VECTOR_INLINE Vector load_integers(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
 LUTRA_VECTOR_INLINE Vector load_integers(const uint16_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))); }
+LUTRA_VECTOR_INLINE Vector load(const int8_t* p) { return load_integers(p); }
+LUTRA_VECTOR_INLINE Vector load_partial(const int8_t* p, size_t n) {
+  int8_t buffer[kLanes] = {};
+  std::memcpy(buffer, p, n);
+  return load(buffer);
+}
 
 }  // namespace lutra::kernels::avx512
 #endif

@@ -98,6 +98,12 @@ LUTRA_VECTOR_INLINE uint32x2_t four_bytes(const void* p) {
 LUTRA_VECTOR_INLINE Vector load_integers(const uint8_t* p) { return vcvtq_f32_u32(vmovl_u16(vget_low_u16(vmovl_u8(vreinterpret_u8_u32(four_bytes(p)))))); }
 LUTRA_VECTOR_INLINE Vector load_integers(const int8_t* p) { return vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(four_bytes(p)))))); }
 LUTRA_VECTOR_INLINE Vector load_integers(const uint16_t* p) { return vcvtq_f32_u32(vmovl_u16(vld1_u16(p))); }
+LUTRA_VECTOR_INLINE Vector load(const int8_t* p) { return load_integers(p); }
+LUTRA_VECTOR_INLINE Vector load_partial(const int8_t* p, size_t n) {
+  int8_t buffer[kLanes] = {};
+  std::memcpy(buffer, p, n);
+  return load(buffer);
+}
 
 }  // namespace lutra::kernels::neon
 #endif
