@@ -21,7 +21,7 @@ struct Shape {
   uint32_t capacity = 0;  // positions
 };
 
-/// Per layer two dense arrays, K and V, [capacity][kv_heads · head_dim]: element (position, head, i) is at position · stride() + head · head_dim + i.
+/// Per layer two dense arrays, K and V, [kv_heads][capacity][head_dim], so that what attention reads of a head is one stream.
 /// With 8 bits a head of a position has one F32 scale, its largest magnitude / 127; scales lie in [kv_heads][capacity] beside the array.
 /// Positions that were never written cost address space only. Not thread-safe: one writer at a time, readers only between writes.
 class KvCache {
@@ -32,10 +32,8 @@ class KvCache {
   const Shape& shape() const noexcept { return shape_; }
   Type type() const noexcept { return type_; }
   uint32_t capacity() const noexcept { return shape_.capacity; }
-  /// Elements between two positions.
-  size_t stride() const noexcept { return stride_; }
   /// Bytes that one position takes in all layers, keys and values.
-  size_t bytes_per_position() const noexcept { return 2 * shape_.layers * (stride_ * element_size() + (type_ == Type::kI8 ? sizeof(float) * shape_.kv_heads : 0)); }
+  size_t bytes_per_position() const noexcept { return 2 * shape_.layers * (row_ * element_size() + (type_ == Type::kI8 ? sizeof(float) * shape_.kv_heads : 0)); }
 
   /// Positions that count as filled: [0, length()). It is the session's; append does not change it, because the layers of one step append one after another.
   uint32_t length() const noexcept { return length_; }
@@ -54,11 +52,11 @@ class KvCache {
   template <class T>
   kernels::CachedHead<T> head(uint32_t layer, uint32_t head) const noexcept {
     const Rows &k = k_[layer], &v = v_[layer];
-    const size_t at = static_cast<size_t>(head) * shape_.head_dim, scale = static_cast<size_t>(head) * shape_.capacity;
-    kernels::CachedHead<T> rows{k.elements.as<T>().data() + at, v.elements.as<T>().data() + at, stride_};
+    const size_t position = static_cast<size_t>(head) * shape_.capacity, at = position * shape_.head_dim;
+    kernels::CachedHead<T> rows{k.elements.as<T>().data() + at, v.elements.as<T>().data() + at, shape_.head_dim};
     if constexpr (std::is_same_v<T, int8_t>) {
-      rows.k_scales = k.scales.as<float>().data() + scale;
-      rows.v_scales = v.scales.as<float>().data() + scale;
+      rows.k_scales = k.scales.as<float>().data() + position;
+      rows.v_scales = v.scales.as<float>().data() + position;
     }
     return rows;
   }
@@ -70,15 +68,14 @@ class KvCache {
 
   size_t element_size() const noexcept { return type_ == Type::kI8 ? 1 : type_ == Type::kF16 ? 2 : 4; }
   Rows make_rows() const;
-  void write(Rows& layer, uint32_t first_position, std::span<const float> rows);
+  void write(Rows& layer, uint32_t first_position, std::span<const float> rows) const;
 
   Shape shape_;
   Type type_;
-  size_t stride_;
+  size_t row_;  // elements of a position: kv_heads · head_dim
   uint32_t length_ = 0;
   const kernels::OpKernels& ops_;
-  std::vector<Rows> k_, v_;        // one a layer
-  std::vector<float> row_scales_;  // of one position: [kv_heads]
+  std::vector<Rows> k_, v_;  // one a layer
 };
 
 }  // namespace lutra::kv

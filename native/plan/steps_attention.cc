@@ -55,7 +55,8 @@ class Attention final : public StepRunner {
         heads_(static_cast<uint32_t>(s.attrs[1])), kv_heads_(static_cast<uint32_t>(s.attrs[2])), head_dim_(static_cast<uint32_t>(s.attrs[3])), scale_(static_cast<float>(s.attrs[4])),
         scratch_(b.scratch_buffer()) {
     const uint32_t context = b.plan().config.max_context;
-    scratch_floats_ = (std::max<size_t>(context, kernels::attend_block_scratch(head_dim_, heads_ / kv_heads_, kBlockRows, context)) + 15) / 16 * 16;
+    const uint32_t group = heads_ / kv_heads_;
+    scratch_floats_ = (std::max(kernels::attend_scratch(group, context), kernels::attend_block_scratch(head_dim_, group, kBlockRows, context)) + 15) / 16 * 16;
     b.need_scratch(sizeof(float) * scratch_floats_ * pool_.threads());
   }
 
@@ -95,12 +96,8 @@ class Attention final : public StepRunner {
 
   void attend_row(const Run& run, uint32_t row, uint32_t kv_head, float* scratch) const {
     const uint32_t group = heads_ / kv_heads_, length = run.position + row + 1;
-    const auto attend = [&]<class T>(auto kernel, const kernels::CachedHead<T>& head) {
-      for (uint32_t g = 0; g < group; ++g) {
-        const size_t at = (static_cast<size_t>(row) * heads_ + kv_head * group + g) * head_dim_;
-        kernel(q_ + at, head, head_dim_, length, scale_, scratch, y_ + at);
-      }
-    };
+    const size_t at = (static_cast<size_t>(row) * heads_ + kv_head * group) * head_dim_;
+    const auto attend = [&]<class T>(auto kernel, const kernels::CachedHead<T>& head) { kernel(q_ + at, head, head_dim_, group, length, scale_, scratch, y_ + at); };
     switch (cache_.type()) {
       case kv::Type::kF16: attend(ops_.attend_f16, cache_.head<uint16_t>(layer_, kv_head)); break;
       case kv::Type::kF32: attend(ops_.attend_f32, cache_.head<float>(layer_, kv_head)); break;

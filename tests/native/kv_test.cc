@@ -40,7 +40,6 @@ constexpr Shape kShape{3, 2, 5, 40};  // rows of 10 elements: no multiple of any
 TEST(KvCache, KeepsWhatWasAppended) {
   for (Type type : {Type::kF16, Type::kF32}) {
     KvCache cache(kShape, type);
-    EXPECT_EQ(cache.stride(), 10u);
     EXPECT_EQ(cache.capacity(), 40u);
     EXPECT_EQ(cache.bytes_per_position(), 3u * 2 * 10 * (type == Type::kF16 ? 2 : 4));
     // In pieces of uneven length, layers in the order of a step.
@@ -60,12 +59,16 @@ TEST(KvCache, KeepsWhatWasAppended) {
     }
     for (uint32_t layer = 0; layer < 3; ++layer) {
       for (size_t i = 0; i < 400; ++i) {
+        const uint32_t head = static_cast<uint32_t>(i % 10 / 5);
+        const size_t position = i / 10, element = i % 5;
         if (type == Type::kF16) {
-          ASSERT_EQ(cache.head<uint16_t>(layer, 0).k[i], f32_to_f16(k[layer][i])) << layer << " " << i;
-          ASSERT_EQ(cache.head<uint16_t>(layer, 0).v[i], f32_to_f16(v[layer][i])) << layer << " " << i;
+          const auto rows = cache.head<uint16_t>(layer, head);
+          ASSERT_EQ(rows.k[position * rows.stride + element], f32_to_f16(k[layer][i])) << layer << " " << i;
+          ASSERT_EQ(rows.v[position * rows.stride + element], f32_to_f16(v[layer][i])) << layer << " " << i;
         } else {
-          ASSERT_EQ(cache.head<float>(layer, 0).k[i], k[layer][i]);
-          ASSERT_EQ(cache.head<float>(layer, 0).v[i], v[layer][i]);
+          const auto rows = cache.head<float>(layer, head);
+          ASSERT_EQ(rows.k[position * rows.stride + element], k[layer][i]);
+          ASSERT_EQ(rows.v[position * rows.stride + element], v[layer][i]);
         }
       }
     }
@@ -121,7 +124,8 @@ TEST(KvCache, TruncatesAndContinues) {
   const std::vector<float> row = normal(10, 1);
   cache.append(0, cache.length(), row, row);
   cache.advance(1);
-  EXPECT_EQ(cache.head<float>(0, 0).k[120], row[0]);
+  EXPECT_EQ(cache.head<float>(0, 0).k[12 * 5], row[0]);
+  EXPECT_EQ(cache.head<float>(0, 1).k[12 * 5], row[5]);
   cache.truncate(13);
   cache.truncate(0);
   EXPECT_EQ(cache.length(), 0u);
@@ -170,7 +174,7 @@ TEST(KvCache, UnusedContextCostsNothing) {
   KvCache cache({30, 3, 64, 131072}, Type::kF16);  // 3 GB of addresses
   const std::vector<float> rows = normal(10 * 192, 1);
   for (uint32_t layer = 0; layer < 30; ++layer) cache.append(layer, 0, rows, rows);
-  EXPECT_EQ(cache.head<uint16_t>(29, 0).v[1919], f32_to_f16(rows[1919]));
+  EXPECT_EQ(cache.head<uint16_t>(29, 2).v[9 * 64 + 63], f32_to_f16(rows[1919]));
   EXPECT_LT(resident(), before + (size_t{4} << 20));
 }
 

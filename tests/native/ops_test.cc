@@ -270,23 +270,27 @@ std::vector<double> attention(const float* q, const float* k, const float* v, si
 }
 
 TEST_P(Ops, AttendOneRow) {
+  uint32_t group = 0;
   for (uint32_t dim : {1u, 4u, 8u, 12u, 24u, 40u, 64u, 65u, 80u, 96u, 128u, 200u, 256u}) {
     for (uint32_t length : {1u, 2u, 7u, 8u, 9u, 15u, 16u, 17u, 63u, 65u, 200u, 511u}) {
       for (float sigma : {1.0f, 12.0f}) {
-        const Case c{dim, 1, 3, 1, length};
-        const Inputs in(c, dim * 1000 + length, sigma);
+        group = group % 9 + 1;
+        const std::string what = "dim " + std::to_string(dim) + " group " + std::to_string(group) + " length " + std::to_string(length);
+        const Inputs in({dim, group, 3, 1, length}, dim * 1000 + length, sigma);
         const float scale = 1 / std::sqrt(static_cast<float>(dim));
-        const size_t head = 2 * dim;  // the last of three heads
-        const std::vector<double> expected = attention(in.q.data(), in.kf.data() + head, in.vf.data() + head, in.kv_stride, dim, length, scale);
-        const std::vector<double> expected8 = attention(in.q.data(), in.k8.real.data() + head, in.v8.real.data() + head, in.kv_stride, dim, length, scale);
-        Row y(dim), y32(dim), y8(dim), scratch(length);
-        ops_->attend_f16(in.q.data(), in.halves_of(head), dim, length, scale, scratch.data(), y.data());
-        ops_->attend_f32(in.q.data(), in.floats_of(head), dim, length, scale, scratch.data(), y32.data());
-        ops_->attend_i8(in.q.data(), in.bytes_of(head), dim, length, scale, scratch.data(), y8.data());
-        ASSERT_TRUE(y.guarded() && y32.guarded() && y8.guarded() && scratch.guarded()) << dim << " " << length;
-        ASSERT_LT(nmse(y8.span(), expected8), 3e-11) << dim << " " << length << " " << sigma;
-        ASSERT_LT(nmse(y.span(), expected), 3e-11) << dim << " " << length << " " << sigma;
-        ASSERT_LT(nmse(y32.span(), expected), 3e-11) << dim << " " << length << " " << sigma;
+        const size_t head = 2 * dim, q = head * group;  // the last of three heads
+        const auto check = [&](const auto& attend, const std::vector<float>& k, const std::vector<float>& v) {
+          Row y(size_t{dim} * group), scratch(attend_scratch(group, length));
+          attend(in.q.data() + q, dim, group, length, scale, scratch.data(), y.data());
+          ASSERT_TRUE(y.guarded() && scratch.guarded()) << what;
+          for (uint32_t g = 0; g < group; ++g) {
+            const auto expected = attention(in.q.data() + q + size_t{g} * dim, k.data() + head, v.data() + head, in.kv_stride, dim, length, scale);
+            ASSERT_LT(nmse(y.span().subspan(size_t{g} * dim, dim), expected), 3e-11) << what << " head " << g;
+          }
+        };
+        check([&](const float* from, auto... rest) { ops_->attend_f16(from, in.halves_of(head), rest...); }, in.kf, in.vf);
+        check([&](const float* from, auto... rest) { ops_->attend_f32(from, in.floats_of(head), rest...); }, in.kf, in.vf);
+        check([&](const float* from, auto... rest) { ops_->attend_i8(from, in.bytes_of(head), rest...); }, in.k8.real, in.v8.real);
       }
     }
   }
@@ -368,7 +372,7 @@ TEST_P(Ops, SoftmaxSurvivesLargeScores) {
   const CachedHead<uint16_t> head{k.data(), v.data(), dim};
   ops_->attend_block_f16(q.data(), dim, head, dim, 1, 1, length, 1.0f, scratch.data(), y.data(), dim);
   for (uint32_t i = 0; i < dim; ++i) EXPECT_NEAR(y[i], i, 1e-4);
-  ops_->attend_f16(q.data(), head, dim, length, 1.0f, scratch.data(), y.data());
+  ops_->attend_f16(q.data(), head, dim, 1, length, 1.0f, scratch.data(), y.data());
   for (uint32_t i = 0; i < dim; ++i) EXPECT_NEAR(y[i], i, 1e-4);
 }
 

@@ -40,10 +40,11 @@ struct OpKernels {
   void (*add)(const float* a, const float* b, size_t count, float* y);
   void (*f32_to_f16)(const float* x, size_t count, uint16_t* y);
   void (*f16_to_f32)(const uint16_t* x, size_t count, float* y);
-  /// One query row against positions [0, length): causal by construction. `uint16_t` holds an F16. scratch holds `length` floats.
-  void (*attend_f16)(const float* q, const CachedHead<uint16_t>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
-  void (*attend_f32)(const float* q, const CachedHead<float>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
-  void (*attend_i8)(const float* q, const CachedHead<int8_t>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y);
+  /// One query row of the `group` heads that share one KV head, against positions [0, length): causal by construction. `uint16_t` holds an F16.
+  /// q and y: element i of head g is at g·head_dim + i. scratch: attend_scratch(...) floats.
+  void (*attend_f16)(const float* q, const CachedHead<uint16_t>& head, uint32_t head_dim, uint32_t group, uint32_t length, float scale, float* scratch, float* y);
+  void (*attend_f32)(const float* q, const CachedHead<float>& head, uint32_t head_dim, uint32_t group, uint32_t length, float scale, float* scratch, float* y);
+  void (*attend_i8)(const float* q, const CachedHead<int8_t>& head, uint32_t head_dim, uint32_t group, uint32_t length, float scale, float* scratch, float* y);
   /// A block of `rows` consecutive query rows (rows ≤ 32; row r sees positions [0, first_length + r)) of `group` query heads that share one KV head: prefill.
   /// q and y: element (row r, head g) at r·stride + g·head_dim. scratch: attend_block_scratch(...) floats. Same results as attend_* to rounding.
   void (*attend_block_f16)(const float* q, size_t q_stride, const CachedHead<uint16_t>& head, uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t first_length, float scale,
@@ -59,6 +60,8 @@ struct OpKernels {
   void (*quantize_rows)(const float* x, uint32_t n, uint32_t cols, int8_t* y, float* scales);
 };
 
+/// Floats of scratch for attend_f16, attend_f32 and attend_i8.
+size_t attend_scratch(uint32_t group, uint32_t length) noexcept;
 /// Floats of scratch for attend_block_*.
 size_t attend_block_scratch(uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t max_length) noexcept;
 

@@ -27,8 +27,10 @@ const OpKernels& avx512_ops() noexcept;
 const OpKernels& neon_ops() noexcept;
 #endif
 
-/// Positions of K and V that attend_block_* work on at a time.
+/// Positions of K and V that attention works on at a time.
 inline constexpr uint32_t kAttendTile = 64;
+/// Queries that attend_* of any tier take through a head's keys at once, at most.
+inline constexpr uint32_t kMostHeadQueries = 4;
 /// Vectors of every tier divide this, so that scratch does not depend on the tier.
 inline constexpr uint32_t kMaxLanes = 16;
 

@@ -15,7 +15,9 @@ namespace {
 
 #include "kernels/ops/ops_vector.inc"
 
-#include "kernels/ops/attend_vector.inc"
+#include "kernels/ops/attend_row.inc"
+
+#include "kernels/ops/attend_block.inc"
 
 }  // namespace
 }  // namespace neon

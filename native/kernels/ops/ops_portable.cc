@@ -60,7 +60,7 @@ float value(const float* x, const float*, size_t i, uint32_t) noexcept { return 
 float value(const int8_t* x, const float* scales, size_t i, uint32_t position) noexcept { return static_cast<float>(x[i]) * scales[position]; }
 
 template <class T>
-void attend(const float* q, const CachedHead<T>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y) {
+void attend_head(const float* q, const CachedHead<T>& head, uint32_t head_dim, uint32_t length, float scale, float* scratch, float* y) {
   float largest = -INFINITY;
   for (uint32_t p = 0; p < length; ++p) {
     double dot = 0;
@@ -81,14 +81,17 @@ void attend(const float* q, const CachedHead<T>& head, uint32_t head_dim, uint32
 }
 
 template <class T>
+void attend(const float* q, const CachedHead<T>& head, uint32_t head_dim, uint32_t group, uint32_t length, float scale, float* scratch, float* y) {
+  for (uint32_t g = 0; g < group; ++g) {
+    const size_t at = static_cast<size_t>(g) * head_dim;
+    attend_head(q + at, head, head_dim, length, scale, scratch, y + at);
+  }
+}
+
+template <class T>
 void attend_block(const float* q, size_t q_stride, const CachedHead<T>& head, uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t first_length, float scale, float* scratch, float* y,
                   size_t y_stride) {
-  for (uint32_t r = 0; r < rows; ++r) {
-    for (uint32_t g = 0; g < group; ++g) {
-      const size_t at = static_cast<size_t>(g) * head_dim;
-      attend(q + r * q_stride + at, head, head_dim, first_length + r, scale, scratch, y + r * y_stride + at);
-    }
-  }
+  for (uint32_t r = 0; r < rows; ++r) attend(q + r * q_stride, head, head_dim, group, first_length + r, scale, scratch, y + r * y_stride);
 }
 
 void quantize_u8(const float* x, size_t count, const Encoding& e, uint8_t* y) {

@@ -27,6 +27,8 @@ std::span<const OpKernels> op_kernels() noexcept { return {table(), kCount}; }
 
 const OpKernels& op_kernel(Isa isa) noexcept { return variant_of(op_kernels(), isa); }
 
+size_t attend_scratch(uint32_t group, uint32_t length) noexcept { return static_cast<size_t>(std::min(group, kMostHeadQueries)) * length; }
+
 size_t attend_block_scratch(uint32_t head_dim, uint32_t group, uint32_t rows, uint32_t max_length) noexcept {
   const size_t queries = round_up_lanes(static_cast<size_t>(group) * rows), dims = round_up_lanes(head_dim);
   // Qᵀ, the tiles of K and V, the scores, the outputs, and per query: largest score, sum, rescaling, length.

@@ -1,4 +1,4 @@
-// Vectors of 8 floats for ops_vector.inc and attend_vector.inc. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
+// Vectors of 8 floats for the .inc files. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
 #pragma once
 
 #include "base/cpu.h"
@@ -22,6 +22,7 @@ inline constexpr uint32_t kLanes = 8;
 inline constexpr uint32_t kQueryVectors = 3;        // query vectors of a score tile, at most
 inline constexpr uint32_t kScoreAccumulators = 12;  // query vectors × positions of a score tile, at most
 inline constexpr uint32_t kDimVectors = 2;          // output vectors of an output tile, at most
+inline constexpr uint32_t kHeadQueries = 3;         // queries that attend() takes through a head's keys at once, at most
 /// Query rows of an output tile of that many vectors.
 inline constexpr uint32_t output_rows(uint32_t vectors) noexcept { return vectors == 1 ? kLanes : vectors == 2 ? kLanes / 2 : kLanes / 4; }
 
@@ -84,16 +85,15 @@ LUTRA_VECTOR_INLINE float max_lane(Vector x) {
   return _mm_cvtss_f32(_mm_max_ss(t, _mm_movehdup_ps(t)));
 }
 
-/// Lane i of the result is the sum of the lanes of x[i]; x is overwritten.
-LUTRA_VECTOR_INLINE Vector sum_each(Vector* x) {
-  LUTRA_UNROLL
-  for (int i = 0; i < 4; ++i) x[i] = _mm256_add_ps(_mm256_unpacklo_ps(x[2 * i], x[2 * i + 1]), _mm256_unpackhi_ps(x[2 * i], x[2 * i + 1]));
-  LUTRA_UNROLL
-  for (int i = 0; i < 2; ++i) {
-    const __m256d a = _mm256_castps_pd(x[2 * i]), b = _mm256_castps_pd(x[2 * i + 1]);
-    x[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
-  }
-  return _mm256_add_ps(_mm256_permute2f128_ps(x[0], x[1], 0x20), _mm256_permute2f128_ps(x[0], x[1], 0x31));
+/// The first half of sums over lanes: of four vectors x, what join() makes into their sums.
+LUTRA_VECTOR_INLINE Vector fold(const Vector* x) {
+  const __m256d a = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(x[0], x[1]), _mm256_unpackhi_ps(x[0], x[1])));
+  const __m256d b = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(x[2], x[3]), _mm256_unpackhi_ps(x[2], x[3])));
+  return _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+}
+/// Lane i of the result is the sum of the lanes of vector i of the kLanes that were folded.
+LUTRA_VECTOR_INLINE Vector join(const Vector* folded) {
+  return _mm256_add_ps(_mm256_permute2f128_ps(folded[0], folded[1], 0x20), _mm256_permute2f128_ps(folded[0], folded[1], 0x31));
 }
 
 /// x[i] lane j ↔ x[j] lane i.

@@ -1,4 +1,4 @@
-// Vectors of 16 floats for ops_vector.inc and attend_vector.inc. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
+// Vectors of 16 floats for the .inc files. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
 #pragma once
 
 #include "kernels/avx512.h"
@@ -20,6 +20,7 @@ inline constexpr uint32_t kLanes = 16;
 inline constexpr uint32_t kQueryVectors = 6;        // query vectors of a score tile, at most
 inline constexpr uint32_t kScoreAccumulators = 24;  // query vectors × positions of a score tile, at most
 inline constexpr uint32_t kDimVectors = 4;          // output vectors of an output tile, at most
+inline constexpr uint32_t kHeadQueries = 4;         // queries that attend() takes through a head's keys at once, at most
 /// Query rows of an output tile of that many vectors.
 inline constexpr uint32_t output_rows(uint32_t vectors) noexcept { return vectors == 1 ? kLanes : vectors == 2 ? kLanes / 2 : kLanes / 4; }
 
@@ -59,18 +60,21 @@ LUTRA_VECTOR_INLINE Vector scale_by_power(Vector x, Vector n) { return _mm512_sc
 LUTRA_VECTOR_INLINE float sum_lanes(Vector x) { return _mm512_reduce_add_ps(x); }
 LUTRA_VECTOR_INLINE float max_lane(Vector x) { return _mm512_reduce_max_ps(x); }
 
-/// Lane i of the result is the sum of the lanes of x[i]; x is overwritten.
-LUTRA_VECTOR_INLINE Vector sum_each(Vector* x) {
-  // 128-bit lanes fold to the sums of two, then four neighbours; then the four lanes fold.
+/// The first half of sums over lanes: of four vectors x, what join() makes into their sums.
+LUTRA_VECTOR_INLINE Vector fold(const Vector* x) {
+  // 128-bit lanes to the sums of two, then four neighbours.
+  const __m512d a = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1])));
+  const __m512d b = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3])));
+  return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+}
+/// Lane i of the result is the sum of the lanes of vector i of the kLanes that were folded.
+LUTRA_VECTOR_INLINE Vector join(const Vector* folded) {
+  Vector x[2];
   LUTRA_UNROLL
-  for (int i = 0; i < 8; ++i) x[i] = _mm512_add_ps(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]), _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
-  LUTRA_UNROLL
-  for (int i = 0; i < 4; ++i) {
-    const __m512d a = _mm512_castps_pd(x[2 * i]), b = _mm512_castps_pd(x[2 * i + 1]);
-    x[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  for (int i = 0; i < 2; ++i) {
+    const Vector a = folded[2 * i], b = folded[2 * i + 1];
+    x[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
   }
-  LUTRA_UNROLL
-  for (int i = 0; i < 2; ++i) x[i] = _mm512_add_ps(_mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x44), _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xee));
   return _mm512_add_ps(_mm512_shuffle_f32x4(x[0], x[1], 0x88), _mm512_shuffle_f32x4(x[0], x[1], 0xdd));
 }
 

@@ -1,4 +1,4 @@
-// Vectors of 4 floats for ops_vector.inc and attend_vector.inc. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
+// Vectors of 4 floats for the .inc files. "partial" forms touch the first n < kLanes elements only; other lanes read as 0.
 #pragma once
 
 #include "base/cpu.h"
@@ -22,6 +22,7 @@ inline constexpr uint32_t kLanes = 4;
 inline constexpr uint32_t kQueryVectors = 3;        // query vectors of a score tile, at most
 inline constexpr uint32_t kScoreAccumulators = 24;  // query vectors × positions of a score tile, at most
 inline constexpr uint32_t kDimVectors = 3;          // output vectors of an output tile, at most
+inline constexpr uint32_t kHeadQueries = 4;         // queries that attend() takes through a head's keys at once, at most
 /// Query rows of an output tile, however many vectors it has.
 inline constexpr uint32_t output_rows(uint32_t) noexcept { return 4; }
 
@@ -70,8 +71,10 @@ LUTRA_VECTOR_INLINE Vector scale_by_power(Vector x, Vector n) {
 LUTRA_VECTOR_INLINE float sum_lanes(Vector x) { return vaddvq_f32(x); }
 LUTRA_VECTOR_INLINE float max_lane(Vector x) { return vmaxvq_f32(x); }
 
-/// Lane i of the result is the sum of the lanes of x[i].
-LUTRA_VECTOR_INLINE Vector sum_each(Vector* x) { return vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])); }
+/// The first half of sums over lanes: of four vectors x, what join() makes into their sums.
+LUTRA_VECTOR_INLINE Vector fold(const Vector* x) { return vpaddq_f32(vpaddq_f32(x[0], x[1]), vpaddq_f32(x[2], x[3])); }
+/// Lane i of the result is the sum of the lanes of vector i of the kLanes that were folded.
+LUTRA_VECTOR_INLINE Vector join(const Vector* folded) { return folded[0]; }
 
 /// x[i] lane j ↔ x[j] lane i.
 LUTRA_VECTOR_INLINE void transpose(Vector* x) {

@@ -91,7 +91,7 @@ const configs: BadCase[] = [
   sealed('heads of 2^20', 'range', (plan) => plan.config(5, 2 ** 20)),
   sealed('a chunk of 2^20', 'range', (plan) => plan.config(7, 2 ** 20)),
   sealed('a context of 1e300', 'config value 6', (plan) => plan.config(6, 1e300)),
-  sealed('a third type of KV cache', 'kv type', (plan) => plan.config(8, 2)),
+  sealed('a fourth type of KV cache', 'kv type', (plan) => plan.config(8, 3)),
 ];
 
 const records: BadCase[] = [
