@@ -27,7 +27,8 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   for (const candidate of known) {
     const other = candidate.toLowerCase();
     const edits = other.startsWith(word) && word.length >= 3 ? 1 : distance(word, other);
-    if (edits < bestDistance) {
+    // Words without a letter in common are not near, however short they are.
+    if (edits < bestDistance && edits < Math.max(word.length, other.length)) {
       best = candidate;
       bestDistance = edits;
     }

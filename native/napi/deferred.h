@@ -31,4 +31,16 @@ class Deferred {
   napi_ref resolve_ = nullptr, reject_ = nullptr;
 };
 
+/// Drops, at the end of its scope, a promise that was not settled in it: making the value or the error may fail when the environment is ending.
+class SettledOrDropped {
+ public:
+  explicit SettledOrDropped(Deferred& deferred) noexcept : deferred_(deferred) {}
+  ~SettledOrDropped() { deferred_.drop(); }
+  SettledOrDropped(const SettledOrDropped&) = delete;
+  SettledOrDropped& operator=(const SettledOrDropped&) = delete;
+
+ private:
+  Deferred& deferred_;
+};
+
 }  // namespace lutra::addon

@@ -57,6 +57,7 @@ std::pair<std::shared_ptr<EngineHandle::Call>, Napi::Value> EngineHandle::begin(
 void EngineHandle::settle(Napi::Env env, Call& call, const Make& make) {
   const auto self = std::exchange(call.handle, nullptr);
   if (self == nullptr) return;
+  const SettledOrDropped end(*call.deferred);
   std::erase_if(self->calls_, [&call](const std::shared_ptr<Call>& open) { return open.get() == &call; });
   self->on_token_.Reset();
   if (self->calls_.empty()) self->worker_.unref(env);

@@ -93,6 +93,7 @@ void Runner::work_off(Shared& shared, Work work, Outcome outcome) {
 
 void Runner::settle(Napi::Env env, Outcome& outcome) {
   const Napi::HandleScope scope(env);
+  const SettledOrDropped end(*outcome.deferred);
   try {
     if (outcome.error) std::rethrow_exception(outcome.error);
     outcome.deferred->resolve(outcome.finish(env));
