@@ -6,7 +6,7 @@
  */
 import { LutraError } from '../graph/errors.js';
 import { encodePlan } from '../graph/index.js';
-import type { CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, QuantRange } from '../graph/spec.js';
+import type { ArchSpec, CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, QuantRange } from '../graph/spec.js';
 import { buildCalibrationPlan, type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
 import { chooseRange, type RangeRule } from './ranges.js';
 import { type LinearRecipe, RECIPES } from './recipe.js';
@@ -51,7 +51,7 @@ export interface CalibrationOptions {
 export interface Calibrated {
   /** Specs of all NPU linears by `layers.N.NAME`; empty without precisions. */
   linears: Record<string, LinearSpec>;
-  /** E[x²] of every input column of the linears; empty when not asked for. */
+  /** E[x²] of every input column of the linears and of lm_head, by the name of its tensor; empty when not asked for. */
   moments: Map<string, Float32Array>;
 }
 
@@ -67,6 +67,9 @@ const KIND_OF: Readonly<Record<LinearName, LinearKind>> = {
   up: 'gateup',
   down: 'down',
 };
+
+/** Where the statistics of lm_head's input are. */
+const HEAD = 'input of lm_head';
 
 function observedKey(what: CalibrationSite['what'], layer: number, name: LinearName): string {
   return `${what} of ${linearKey(layer, name)}`;
@@ -98,7 +101,10 @@ function outputRule(recipe: LinearRecipe, name: LinearName): RangeRule {
 }
 
 function statisticsOf(observed: Observed, what: CalibrationSite['what'], layer: number, name: LinearName): SiteStatistics {
-  const key = observedKey(what, layer, name);
+  return statisticsAt(observed, observedKey(what, layer, name));
+}
+
+function statisticsAt(observed: Observed, key: string): SiteStatistics {
   const statistics = observed.get(key);
   if (!statistics) throw new LutraError('LUTRA_INTERNAL', `the calibration plan does not observe the ${key}`);
   return statistics;
@@ -188,17 +194,18 @@ function collect(observations: readonly Float64Array[], sites: readonly Calibrat
     const values = observations[site];
     if (!values) throw new LutraError('LUTRA_INTERNAL', `site ${site} of the calibration plan was not observed`);
     const statistics = new SiteStatistics(values, `${what} of layer ${layer}, ${linears.join(', ')}`);
+    if (what === 'head') observed.set(HEAD, statistics);
     for (const name of linears) observed.set(observedKey(what, layer, name), statistics);
   }
   return observed;
 }
 
-function momentsOf(layers: number, observed: Observed): Map<string, Float32Array> {
+function momentsOf({ layers, tied }: ArchSpec, observed: Observed): Map<string, Float32Array> {
   const moments = new Map<string, Float32Array>();
   for (let layer = 0; layer < layers; layer++) {
     for (const name of LINEAR_NAMES) moments.set(linearKey(layer, name), statisticsOf(observed, 'input', layer, name).columnMoments());
   }
-  return moments;
+  return moments.set(tied ? 'embed' : 'lm_head', statisticsAt(observed, HEAD).columnMoments());
 }
 
 /**
@@ -220,7 +227,7 @@ export async function calibrate(options: CalibrationOptions): Promise<Calibrated
   let done = 0;
   const onWindow = () => options.onProgress?.(++done, total);
   const first = await observe(options, 'inputs', {}, onWindow);
-  const result = { linears: {}, moments: options.moments ? momentsOf(layers, first) : moments };
+  const result = { linears: {}, moments: options.moments ? momentsOf(options.spec.arch, first) : moments };
   if (!chosen) return result;
   const linears = chooseLinears(layers, chosen, first, false);
   if (passes === 1) return { ...result, linears };

@@ -76,6 +76,9 @@ export function attention(d: Decoder, layer: number, { q, k, v }: Qkv): TensorId
 
 /** Logits of the rows that are wanted, from the last residual (F32 or F16). */
 export function head(d: Decoder, x: TensorId): TensorId {
+  // Calibration asks for no logits, so that lm_head's input is made of all rows beside it.
+  if (d.observer?.calibrate === 'inputs')
+    d.observer.observe(d.g.cpu.rmsNorm(x, d.weights.cpu('norm'), d.spec.arch.rmsEps, 'n'), d.spec.arch.layers, [], 'head');
   const rows = d.g.cpu.selectRows(x, 'last.x');
   const n = d.g.cpu.rmsNorm(rows, d.weights.cpu('norm'), d.spec.arch.rmsEps, 'last.n');
   const [logits] = linears(d, n, [d.weights.lmHead()], ['logits']) as [TensorId];

@@ -4,6 +4,8 @@ import type { Fields } from './fields.js';
 
 /** Values of `model_type` whose blocks are those of Llama. */
 const MODEL_TYPES: Readonly<Record<string, Pick<ArchSpec, 'family'>>> = { llama: { family: 'llama' } };
+/** What lacks for others, where somebody may expect them. */
+const MISSING: Readonly<Record<string, string>> = { bitnet: ', whose blocks have norms before o and down and a squared ReLU' };
 const ACTIVATIONS: Readonly<Record<string, ArchSpec['activation']>> = { silu: 'silu', swish: 'silu' };
 
 /** What a plan can hold. */
@@ -47,7 +49,11 @@ function readRope(config: Fields, headDim: number): Rope {
 export function readArch(config: Fields): { arch: ArchSpec; ropeFactors: Float32Array | null } {
   const type = config.string('model_type');
   const known = Object.hasOwn(MODEL_TYPES, type) ? MODEL_TYPES[type] : undefined;
-  if (!known) throw config.unsupported(`its model_type is "${type}"`, `lutra converts: ${Object.keys(MODEL_TYPES).join(', ')}.`);
+  if (!known)
+    throw config.unsupported(
+      `its model_type is "${type}"${Object.hasOwn(MISSING, type) ? MISSING[type] : ''}`,
+      `lutra converts: ${Object.keys(MODEL_TYPES).join(', ')}.`,
+    );
   const act = config.string('hidden_act', 'silu');
   const activation = Object.hasOwn(ACTIVATIONS, act) ? ACTIVATIONS[act] : undefined;
   if (!activation) throw config.unsupported(`its hidden_act is "${act}"`);

@@ -1,7 +1,7 @@
 /** A directory of Hugging Face: config.json, tensors by name over all safetensors files, read piece by piece. */
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { fileError, jsonObject, MAX_JSON_BYTES, openFile, readBytes, readFully } from '../../files/read.js';
+import { fileError, jsonObject, MAX_JSON_BYTES, openFile, readBytes, readFully, utf8 } from '../../files/read.js';
 import { parseSafetensorsHeader, readSafetensorsHeader, type StoredTensor } from '../../files/safetensors.js';
 import { LutraError } from '../../graph/errors.js';
 import { Fields } from './fields.js';
@@ -76,7 +76,9 @@ export class Checkpoint {
 
   /** A text file of the directory; undefined when there is none. */
   async text(name: string): Promise<string | undefined> {
-    return (await readOptional(join(this.path, name)))?.toString('utf8');
+    const path = join(this.path, name);
+    const bytes = await readOptional(path);
+    return bytes && utf8(bytes, path, { remedy: REMEDY });
   }
 
   /** Of all weight files. */

@@ -1,4 +1,5 @@
 /** Which tensors of a checkpoint become which tensors of cpu.safetensors. */
+import { LutraError } from '../../graph/errors.js';
 import type { ArchSpec, LinearName } from '../../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape, SHARED_INPUTS } from '../../models/index.js';
 import { type CpuTensor, type ModelSource, plainSlab, type Slab, slabRanges } from '../tensors.js';
@@ -68,7 +69,7 @@ class Lister {
           ? openBitnet(checkpoint, quantization.inverse, prefix, rows, cols)
           : null;
       default:
-        throw new Error(`unknown quantisation ${String(quantization satisfies never)}`);
+        throw new LutraError('LUTRA_INTERNAL', `unknown quantisation ${String(quantization satisfies never)}`);
     }
   }
 
@@ -84,9 +85,7 @@ class Lister {
 
   /** The name of an order: that of an equal one of the same input, or a new one. */
   private orderName(name: string, order: Uint32Array, after: readonly string[]): string {
-    const equal = [...after]
-      .map((other) => `${other}.order`)
-      .find((other) => this.orders.get(other)?.every((column, i) => column === order[i]));
+    const equal = after.map((other) => `${other}.order`).find((other) => this.orders.get(other)?.every((column, i) => column === order[i]));
     if (equal !== undefined) return equal;
     this.orders.set(`${name}.order`, order);
     return `${name}.order`;

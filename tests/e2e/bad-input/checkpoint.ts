@@ -160,7 +160,7 @@ const config = (name: string, code: BadCase['code'], says: string | RegExp, chan
 
 const configs: BadCase[] = [
   config('another model_type', 'LUTRA_UNSUPPORTED', 'mamba', { model_type: 'mamba' }),
-  config('the model_type of BitNet', 'LUTRA_UNSUPPORTED', 'bitnet', { model_type: 'bitnet', hidden_act: 'relu2' }),
+  config('the model_type of BitNet', 'LUTRA_UNSUPPORTED', /"bitnet", whose blocks/, { model_type: 'bitnet', hidden_act: 'relu2' }),
   config('a model_type named as a built-in property', 'LUTRA_UNSUPPORTED', 'constructor', { model_type: 'constructor' }),
   config('no model_type', 'LUTRA_BAD_FILE', 'model_type is missing', { model_type: null }),
   config('another activation', 'LUTRA_UNSUPPORTED', 'relu2', { hidden_act: 'relu2' }),

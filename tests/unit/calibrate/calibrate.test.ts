@@ -123,7 +123,7 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
   const random = new Random(13);
   const spread = (size: number, spike: number[]) =>
     site([...Array.from({ length: 20_000 }, () => (random.uniform() * 2 - 1) * size), ...spike]);
-  const seen = { input: spread(8, [100]), output: spread(4, [50]), clippedOutput: spread(4, []) };
+  const seen = { input: spread(8, [100]), output: spread(4, [50]), clippedOutput: spread(4, []), head: spread(2, []) };
   let pass = 0;
   const options: CalibrationOptions = {
     spec,
@@ -253,6 +253,8 @@ describe('calibrate', () => {
     expect(alone.events.filter((event) => event.startsWith('open'))).toEqual(['open inputs /model/cpu.safetensors none']);
     const [first, second, third, fourth] = moments.get('layers.1.down') ?? [];
     expect([first, second, fourth]).toEqual([1, 4, 16]);
+    expect(moments.get('embed')?.[3]).toBe(16); // lm_head is the embedding
+    expect(moments.has('lm_head')).toBe(false);
     expect(third).toBeGreaterThan(0); // a column that was never used still has to have some weight
     expect(third).toBeLessThan(1);
   });

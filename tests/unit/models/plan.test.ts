@@ -6,7 +6,7 @@ import { encodePlan } from '../../../lib/graph/encode.js';
 import { printPlan } from '../../../lib/graph/print.js';
 import { validateGraph } from '../../../lib/graph/validate.js';
 import { buildCalibrationPlan, buildPlan } from '../../../lib/models/registry.js';
-import { referenceDecoder } from '../../reference/decoder.js';
+import { referenceDecoder, rmsNorm } from '../../reference/decoder.js';
 import { all, DEFAULT, GOLDENS, goldenPlan, SHADOWED } from '../../reference/golden-plans.js';
 import { Interpreter, quantizeS8 } from '../../reference/interpreter.js';
 import { storedWeights, type TinyOptions, type TinyPrecision, tinyModel, type Weight } from '../../reference/tiny.js';
@@ -274,6 +274,10 @@ describe('calibration plans', () => {
     const interpreter = new Interpreter(graph, weights);
     interpreter.run('cpu', TOKENS);
     const { tensors } = referenceDecoder(spec.arch, weights, TOKENS);
+    expect(sites.filter((s) => s.what === 'head').map((s) => s.tensor)).toEqual(['n']);
+    const last = tensors.get('l1.x') ?? [];
+    const normed = last.map((row) => rmsNorm(row, weights.get('norm') ?? { shape: [], data: new Float32Array() }, spec.arch.rmsEps));
+    tensors.set('n', normed);
     for (const site of sites)
       expect(nmse(interpreter.observed.get(site.site) ?? [], tensors.get(site.tensor) ?? []), site.tensor).toBeLessThan(1e-24);
   });
