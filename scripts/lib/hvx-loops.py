@@ -12,10 +12,12 @@ from collections import namedtuple
 Word = namedtuple("Word", "address texts starts ends")  # `texts`: its instructions; whether it starts a packet, ends a hardware loop
 
 ROWS, CHUNK = 64, 64 * 32
+OFFSETS = ("symmetric", "minimum", "zero point")
 # Part: (object, function), whether its inner loop counts or all of it, weights that this works on.
 PARTS = {
-    "product, 2 bits": (("hvx_gemv", "tile_product<2>"), "loop", ROWS * 16),
-    "product, 4 bits": (("hvx_gemv", "tile_product<4>"), "loop", ROWS * 16),
+    "sums, 2 bits": (("hvx_gemv", "tile_product<2>"), "loop", ROWS * 16),
+    "sums, 4 bits": (("hvx_gemv", "tile_product<4>"), "loop", ROWS * 16),
+    **{f"end, {offset}, group {group}": (("hvx_gemv", f"add_group<{i}>"), "all", ROWS * group) for i, offset in enumerate(OFFSETS) for group in (32, 64, 128)},
     "codes, 2 bits": (("hvx_dequantize", "codes_of<2>"), "all", CHUNK),
     "codes, 4 bits": (("hvx_dequantize", "codes_of<4>"), "all", CHUNK),
     "values, group 32": (("hvx_dequantize", "write_rows<4, true>"), "loop", 8 * 128),
@@ -25,8 +27,17 @@ PARTS = {
 }
 # Kernels: parts, most instructions and packets.
 KERNELS = {
-    "product, 2 bits": (["product, 2 bits"], 16, 7),
-    "product, 4 bits": (["product, 4 bits"], 30, 13),
+    "product, 2 bits, inner loop": (["sums, 2 bits"], 16, 7),
+    "product, 4 bits, inner loop": (["sums, 4 bits"], 30, 13),
+    **{
+        f"product, {bits} bits, {offset}, group {group}": ([f"sums, {bits} bits", f"end, {offset}, group {group}"], *bars)
+        for offset, group, bits, bars in (
+            ("symmetric", 128, 2, (24, 10)),
+            ("minimum", 32, 2, (64, 30)),
+            ("symmetric", 128, 4, (37, 17)),
+            ("minimum", 32, 4, (77, 37)),
+        )
+    },
     **{
         f"dequantisation, {bits} bits, group {group}": ([f"codes, {bits} bits", f"values, group {group}", f"tables, {bits} bits, group {group}"], *bars)
         for bits, group, bars in ((2, 32, (420, 175)), (2, 64, (275, 120)), (2, 128, (190, 90)), (4, 32, (650, 260)), (4, 64, (395, 168)), (4, 128, (255, 115)))
@@ -102,13 +113,13 @@ def main(folder):
             measured[part] = [1024 * one / weights for one in counted]
         else:
             problems.append(f"{part}: no such loop or function ({stem}, {function})")
-    print(f"{'per 1,024 weights':32} {'instructions':>12} {'bar':>4} {'packets':>8} {'bar':>4}   parts")
+    print(f"{'per 1,024 weights':38} {'instructions':>12} {'bar':>4} {'packets':>8} {'bar':>4}   parts")
     for kernel, (parts, *bars) in KERNELS.items():
         if not all(part in measured for part in parts):
             continue
         totals = [sum(measured[part][i] for part in parts) for i in range(2)]
         shares = ", ".join(f"{part.split(',')[0]} {measured[part][0]:.0f} in {measured[part][1]:.0f}" for part in parts) if len(parts) > 1 else ""
-        print(f"{kernel:32} {totals[0]:12.1f} {bars[0]:4} {totals[1]:8.1f} {bars[1]:4}   {shares}")
+        print(f"{kernel:38} {totals[0]:12.1f} {bars[0]:4} {totals[1]:8.1f} {bars[1]:4}   {shares}")
         if totals[0] > bars[0] or totals[1] > bars[1]:
             problems.append(f"{kernel}: {totals[0]:.1f} instructions and {totals[1]:.1f} packets per 1,024 weights, at most {bars[0]} and {bars[1]}")
     for one in problems:

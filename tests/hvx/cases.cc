@@ -15,7 +15,7 @@ using kernels::Offset;
 uint32_t below(uint32_t limit, std::mt19937_64& random) { return static_cast<uint32_t>(random() % limit); }
 float normal(std::mt19937_64& random) { return std::normal_distribution<float>()(random); }
 
-/// A scale or minimum: usual, negative, zero, subnormal in F16, of any magnitude that is taken.
+/// A scale or minimum: usual, negative, either zero, subnormal in F16, of any magnitude that is taken.
 float any_number(float usual, const LowBitFormat& format, std::mt19937_64& random) {
   float value = usual;
   switch (below(16, random)) {
@@ -24,6 +24,7 @@ float any_number(float usual, const LowBitFormat& format, std::mt19937_64& rando
     case 2: value = std::ldexp(static_cast<float>(below(1024, random)), -24); break;
     case 3: value = std::ldexp(normal(random), static_cast<int>(below(22, random)) - 16); break;
     case 4: value = f16_to_f32(static_cast<uint16_t>(below(0x5800, random) | below(2, random) << 15)); break;
+    case 5: value = -0.0f; break;
     default: break;
   }
   if (format.group == 0) return value;
@@ -37,6 +38,11 @@ Codes random_weight(const LowBitFormat& format, uint32_t rows, uint32_t columns,
     weight.scales.push_back(any_number(0.01f + 0.02f * std::fabs(normal(random)), format, random));
     if (format.offset == Offset::kMinimum) weight.offsets.push_back(any_number(-0.05f * std::fabs(normal(random)), format, random));
     if (format.offset == Offset::kZero) weight.offsets.push_back(static_cast<float>(below(17, random)));
+    // So small beside the scale that it only decides where a code times the scale lies half-way.
+    if (format.offset == Offset::kMinimum && below(16, random) == 0) {
+      weight.scales.back() = std::ldexp(static_cast<float>(1024 + below(1024, random)), static_cast<int>(below(5, random)) - 8);
+      weight.offsets.back() = std::ldexp(below(2, random) == 0 ? 1.0f : -1.0f, -24);
+    }
   }
   return weight;
 }
@@ -58,7 +64,7 @@ Activations random_activations(uint32_t columns, std::mt19937_64& random) {
   switch (below(12, random)) {
     case 0: result.x[at] = 200.0f; result.most_error = kErrorWithOutlier; break;
     case 1: scale_all(0.0f); result.most_error = kAnyError; break;
-    case 2: scale_all(1e-38f); result.most_error = kAnyError; break;
+    case 2: scale_all(std::ldexp(1.0f, -60 - static_cast<int>(below(90, random)))); result.most_error = kAnyError; break;
     case 3: scale_all(1e30f); break;
     case 4: result.x[at] = std::numeric_limits<float>::quiet_NaN(); result.most_error = kAnyError; break;
     case 5: result.x[at] = below(2, random) == 0 ? std::numeric_limits<float>::infinity() : std::numeric_limits<float>::max(); result.most_error = kAnyError; break;

@@ -35,6 +35,20 @@ void append(std::vector<uint8_t>& to, const T* values, size_t count) {
   to.insert(to.end(), from, from + count * sizeof(T));
 }
 
+/// What lutra_hvx_pack gives on the host.
+std::vector<uint8_t> packed_here(const Case& one) {
+  struct alignas(LUTRA_HVX_ALIGNMENT) Unit {
+    uint8_t bytes[LUTRA_HVX_ALIGNMENT];
+  };
+  const lutra_hvx_weight shape = one.shape();
+  const std::vector<uint8_t> from = canonical(one.weight);
+  lutra_hvx_sizes sizes;
+  if (lutra_hvx_sizes_of(&shape, &sizes) != LUTRA_HVX_OK) return {};
+  std::vector<Unit> to((sizes.packed + sizeof(Unit) - 1) / sizeof(Unit));
+  if (lutra_hvx_pack(&shape, from.data(), from.size(), to.data(), sizes.packed) != LUTRA_HVX_OK) return {};
+  return std::vector<uint8_t>(to[0].bytes, to[0].bytes + sizes.packed);
+}
+
 void append_request(std::vector<uint8_t>& to, const Case& one) {
   const std::vector<uint8_t> packed = canonical(one.weight);
   const Request request = {one.operation, one.shape(), one.tile_begin, one.tile_end, one.stride, static_cast<uint32_t>(packed.size()), static_cast<uint32_t>(one.x.size())};
@@ -110,6 +124,7 @@ std::string check(const Case& one, const Answer& head, const std::vector<uint8_t
   if (head.damage != 0) return std::to_string(head.damage) + " bytes beside the buffers were written";
   const std::vector<uint8_t> packed = pack_reference(one.weight);
   if (body.size() < packed.size() || std::memcmp(body.data(), packed.data(), packed.size()) != 0) return "packed otherwise";
+  if (packed_here(one) != packed) return "packed otherwise on the host";
   const std::vector<uint8_t> outputs(body.begin() + static_cast<std::ptrdiff_t>(packed.size()), body.end());
   return one.operation == kGemv ? check_gemv(one, outputs, error) : check_values(one, outputs);
 }

@@ -58,19 +58,38 @@ int32_t sum_of(const int32_t* sums, uint32_t count) {
   return sum;
 }
 
-/// Adds what a piece of a group contributes: with scales per group (code - z) · x · d + m · x in units of 2^-24, with one per row (code - z) · x without the zero point.
-void add_piece(Sums& sums, const Geometry& geometry, Words codes, int32_t x, const Vector* numbers) {
-  if (geometry.offset == LUTRA_HVX_SYMMETRIC) {
-    const Vector centre = splat(x * (1 << (geometry.bits - 1)));
-    codes = {Q6_Vw_vsub_VwVw(codes.even, centre), Q6_Vw_vsub_VwVw(codes.odd, centre)};
-  }
-  if (geometry.per_row) return add_products(sums, codes, {splat(1), splat(1)});
-  if (geometry.offset == LUTRA_HVX_ZERO_POINT) {
+/// C - z · Σx without a zero point of its own.
+Words centred(const Words& codes, int32_t x, uint32_t bits) {
+  const Vector centre = splat(x * (1 << (bits - 1)));
+  return {Q6_Vw_vsub_VwVw(codes.even, centre), Q6_Vw_vsub_VwVw(codes.odd, centre)};
+}
+
+/// Adds what a piece of a group contributes, `codes` being its Σ code · x.
+using AddPiece = void (*)(Sums& sums, const Words& codes, int32_t x, uint32_t bits, const Vector* numbers);
+
+/// With scales per group: (code - z) · x · d + m · x in units of 2^-24.
+template <uint32_t Offset>
+[[gnu::noinline]] void add_group(Sums& sums, const Words& codes, int32_t x, uint32_t bits, const Vector* numbers) {
+  if constexpr (Offset == LUTRA_HVX_SYMMETRIC) return add_products(sums, centred(codes, x, bits), fixed_of(numbers[0]));
+  if constexpr (Offset == LUTRA_HVX_ZERO_POINT) {
     const Pair zero = Q6_Wuw_vzxt_Vuh(numbers[1]);
-    codes = {Q6_Vw_vmpyieacc_VwVwVuh(codes.even, splat(-x), low(zero)), Q6_Vw_vmpyieacc_VwVwVuh(codes.odd, splat(-x), high(zero))};
+    const Words rest = {Q6_Vw_vmpyieacc_VwVwVuh(codes.even, splat(-x), low(zero)), Q6_Vw_vmpyieacc_VwVwVuh(codes.odd, splat(-x), high(zero))};
+    return add_products(sums, rest, fixed_of(numbers[0]));
   }
   add_products(sums, codes, fixed_of(numbers[0]));
-  if (geometry.offset == LUTRA_HVX_MINIMUM) add_products(sums, {splat(x), splat(x)}, fixed_of(numbers[1]));
+  add_products(sums, {splat(x), splat(x)}, fixed_of(numbers[1]));
+}
+
+/// With a scale per row: (code - z) · x, of zero points and minima nothing yet.
+template <uint32_t Offset>
+void add_row(Sums& sums, const Words& codes, int32_t x, uint32_t bits, const Vector*) {
+  add_products(sums, Offset == LUTRA_HVX_SYMMETRIC ? centred(codes, x, bits) : codes, {splat(1), splat(1)});
+}
+
+AddPiece add_piece_of(const Geometry& geometry) {
+  static constexpr AddPiece kGroup[] = {add_group<LUTRA_HVX_SYMMETRIC>, add_group<LUTRA_HVX_MINIMUM>, add_group<LUTRA_HVX_ZERO_POINT>};
+  static constexpr AddPiece kRow[] = {add_row<LUTRA_HVX_SYMMETRIC>, add_row<LUTRA_HVX_MINIMUM>, add_row<LUTRA_HVX_ZERO_POINT>};
+  return (geometry.per_row ? kRow : kGroup)[geometry.offset];
 }
 
 /// The 64-bit sums of 64 rows in memory.
@@ -109,6 +128,7 @@ float row_output(const Geometry& geometry, int64_t sum, int64_t x, const uint8_t
 
 template <uint32_t Bits>
 void tile_product(const Geometry& geometry, const uint8_t* tile, const Activations& activations, uint32_t rows, float* y) {
+  const AddPiece add_piece = add_piece_of(geometry);
   Sums sums;
   int64_t x = 0;
   for (uint32_t begin = 0; begin < geometry.chunks; begin += geometry.group_chunks) {
@@ -118,7 +138,7 @@ void tile_product(const Geometry& geometry, const uint8_t* tile, const Activatio
       const uint32_t count = end - at < kPieceChunks ? end - at : kPieceChunks;
       const int32_t piece = sum_of(activations.sums + at, count);
       const Words codes = sum_codes<Bits>(reinterpret_cast<const Vector*>(tile), activations.tables + 2 * at, count);
-      add_piece(sums, geometry, codes, piece, reinterpret_cast<const Vector*>(numbers));
+      add_piece(sums, codes, piece, Bits, reinterpret_cast<const Vector*>(numbers));
       x += piece;
       at += count;
       tile += count * geometry.chunk_bytes();
