@@ -1,86 +1,47 @@
 // lutra against node-llama-cpp 3.22.1 on the same GGUF, interleaved: whatever else the machine does hits both.
 // Usage: npm run --silent bench:e2e -- [--json] [--pairs 9] [--threads 1,2]
-import { fork } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
-import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Tokenizer } from '../../dist/runtime/tokenizer.js';
+import { cache, counts, gguf, median, need, progress, start } from './contenders.mjs';
 
 const PREFILL = 512;
 const DECODE = 64;
 /** Below this node-llama-cpp is not itself on this machine, and a ratio says nothing. */
 const LLAMA_PREFILL_FLOOR = 200;
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
-const cache = resolve(root, process.env.LUTRA_CACHE || '.cache');
 const { values: flags } = parseArgs({
   options: { json: { type: 'boolean' }, pairs: { type: 'string', default: '9' }, threads: { type: 'string', default: '1,2' } },
 });
-const pairs = Number(flags.pairs);
-const threadCounts = flags.threads.split(',').map(Number);
-if (!(Number.isInteger(pairs) && pairs >= 1) || !threadCounts.every((n) => Number.isInteger(n) && n >= 1)) {
-  console.error('bench: --pairs needs a count, --threads a list of counts');
-  process.exit(2);
-}
+const [pairs] = counts('pairs', flags.pairs);
+const threadCounts = counts('threads', flags.threads);
 
-const gguf = join(cache, 'gguf', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 const contenders = [
-  { engine: 'lutra', precision: 'default', worker: 'tests/bench/lutra-worker.mjs', path: join(cache, 'models', 'smollm2-135m') },
-  { engine: 'lutra', precision: 'w8a8', worker: 'tests/bench/lutra-worker.mjs', path: join(cache, 'models', 'smollm2-135m-naive') },
-  { engine: 'node-llama-cpp', precision: 'q4_1', worker: 'tests/oracle/worker.mjs', path: gguf },
+  { engine: 'lutra', precision: 'default', path: join(cache, 'models', 'smollm2-135m') },
+  { engine: 'lutra', precision: 'w8a8', path: join(cache, 'models', 'smollm2-135m-naive') },
+  { engine: 'node-llama-cpp', precision: 'q4_1', path: gguf },
 ];
-for (const { path } of contenders) {
-  if (!existsSync(path)) {
-    console.error(`bench: ${path} is missing: run scripts/test`);
-    process.exit(1);
-  }
-}
-
-/** A child process that answers one request at a time. */
-function start({ worker, path }, threads) {
-  const child = fork(join(root, worker), { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
-  let waiting;
-  let id = 0;
-  child.on('message', ({ result, error }) => (error === undefined ? waiting.resolve(result) : waiting.reject(new Error(error))));
-  child.on('exit', (code) => waiting?.reject(new Error(`${worker} ended with code ${code}`)));
-  const call = (method, params) =>
-    new Promise((done, reject) => {
-      waiting = { resolve: done, reject };
-      child.send({ id: id++, method, params });
-    });
-  return {
-    open: () => call('open', { path, threads, contextSize: 1024 }),
-    time: (tokens) => call('time', { tokens, count: DECODE }),
-    close: () => child.disconnect(),
-  };
-}
-
-const median = (values) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-};
+for (const { path } of contenders) need(path);
 
 /** Speeds of all contenders at one thread count: per contender and phase, one figure a round. */
 async function measure(threads, tokens) {
-  const engines = contenders.map((contender) => start(contender, threads));
+  const engines = contenders.map(({ engine }) => start(engine));
   const speeds = contenders.map(() => ({ prefill: [], decode: [] }));
-  for (const engine of engines) await engine.open();
-  for (const engine of engines) await engine.time(tokens); // warm
+  for (const [i, { call }] of engines.entries()) await call('open', { path: contenders[i].path, threads, contextSize: 1024 });
+  for (const { call } of engines) await call('time', { tokens, count: DECODE }); // warm
   for (let round = 0; round < pairs; round++) {
     // The order turns from round to round, so that nobody always follows the same neighbour.
     for (let i = 0; i < engines.length; i++) {
       const which = (i + round) % engines.length;
-      const { prefillMs, decodeMs } = await engines[which].time(tokens);
+      const { prefillMs, decodeMs } = await engines[which].call('time', { tokens, count: DECODE });
       speeds[which].prefill.push((1000 * tokens.length) / prefillMs);
       speeds[which].decode.push((1000 * DECODE) / decodeMs);
     }
-    if (process.stderr.isTTY) process.stderr.write(`\r${threads} threads: round ${round + 1} of ${pairs} `);
+    progress(`${threads} threads: round ${round + 1} of ${pairs}`);
   }
-  if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
+  progress('');
   for (const engine of engines) engine.close();
   return speeds;
 }

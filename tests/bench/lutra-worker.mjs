@@ -4,9 +4,11 @@ import { loadModel } from '../../dist/index.js';
 let session;
 
 const handlers = {
-  async open({ path, threads, contextSize }) {
-    const model = await loadModel(path, { npu: 'host', threads, contextSize });
+  /** Bytes of its weights. */
+  async open({ path, threads, contextSize, options = { npu: 'host' } }) {
+    const model = await loadModel(path, { threads, contextSize, ...options });
     session = await model.createSession();
+    return session.info().bytes.weights;
   },
   /** Times of a prefill (until the first token is there) and of the decoding that follows, in milliseconds. */
   async time({ tokens, count }) {
@@ -19,6 +21,22 @@ const handlers = {
     const end = performance.now();
     await events.return();
     return { prefillMs: filled - start, decodeMs: end - filled };
+  },
+  /** Empties the context and fills it. */
+  async fill({ tokens }) {
+    session.reset();
+    await session.prefill(tokens);
+  },
+  /** Milliseconds of `count` tokens that follow the first `length` and `token`. */
+  async decode({ length, token, count }) {
+    session.truncate(length);
+    const events = session.generate([token], { maxTokens: count + 1, ignoreEos: true, temperature: 0 })[Symbol.asyncIterator]();
+    await events.next();
+    const start = performance.now();
+    for (let i = 0; i < count; i++) await events.next();
+    const ms = performance.now() - start;
+    await events.return();
+    return ms;
   },
 };
 

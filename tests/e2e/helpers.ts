@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { EngineTimings } from '../../lib/native/addon.js';
 import { prose, windowStarts } from '../../lib/runtime/evaluate.js';
 import type { Tokenizer } from '../../lib/runtime/tokenizer.js';
-import { writeF32Gguf } from '../oracle/f32-gguf.js';
+import { writeF32Gguf } from '../oracle/gguf.mjs';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const cache = resolve(root, process.env.LUTRA_CACHE || '.cache');
@@ -29,7 +29,7 @@ export function modelDirectory(name: 'smollm2-135m' | 'smollm2-135m-w8a16' | 'sm
 
 /** The values of the GGUF file as F32; written once. */
 export async function f32Gguf(): Promise<string> {
-  const writer = readFileSync(join(root, 'tests/oracle/f32-gguf.ts'));
+  const writer = readFileSync(join(root, 'tests/oracle/gguf.mjs'));
   const version = createHash('sha256').update(writer).digest('hex').slice(0, 12);
   const file = join(cache, 'oracle', `f32-${version}.gguf`);
   mkdirSync(join(cache, 'oracle'), { recursive: true });

@@ -47,6 +47,24 @@ async function time({ tokens, count }) {
   return { prefillMs: filled - start, decodeMs: end - filled };
 }
 
+/** Empties the context and fills it. */
+async function fill({ tokens }) {
+  await sequence.clearHistory();
+  await sequence.evaluateWithoutGeneratingNewTokens(tokens);
+}
+
+/** Milliseconds of `count` tokens that follow the first `length` and `token`. */
+async function decode({ length, token, count }) {
+  await sequence.eraseContextTokenRanges([{ start: length, end: sequence.nextTokenIndex }]);
+  const iterator = sequence.evaluate([token], { temperature: 0, yieldEogToken: true });
+  await iterator.next();
+  const start = performance.now();
+  for (let i = 0; i < count; i++) await iterator.next();
+  const ms = performance.now() - start;
+  await iterator.return?.();
+  return ms;
+}
+
 const handlers = {
   async open({ path, threads, contextSize, kv }) {
     const llama = await getLlama({
@@ -65,6 +83,8 @@ const handlers = {
   logits,
   greedy,
   time,
+  fill,
+  decode,
   tokenize: async ({ text }) => [...model.tokenize(text, true)],
 };
 
