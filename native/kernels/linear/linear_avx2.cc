@@ -26,20 +26,19 @@ LUTRA_INLINE256 void prefetch_lines(const std::byte* p, std::index_sequence<Line
   (_mm_prefetch(reinterpret_cast<const char*>(p + 64 * Line), _MM_HINT_T0), ...);
 }
 
+/// `op` over the eight lanes of v.
 template <typename Op>
 LUTRA_INLINE256 uint32_t reduce(__m256i v, Op op) {
-  alignas(32) uint32_t lanes[8];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(lanes), v);
-  uint32_t result = lanes[0];
-  for (int i = 1; i < 8; ++i) result = op(result, lanes[i]);
-  return result;
+  __m128i four = op(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  four = op(four, _mm_shuffle_epi32(four, 0x4e));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(op(four, _mm_shuffle_epi32(four, 0xb1))));
 }
 
 LUTRA_TARGET_AVX2 void quantize_block(const float* x, std::byte* row, const QuantizedLayout& layout, uint32_t block) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   __m256i largest = _mm256_setzero_si256();  // |x| orders like its bits, and NaN and infinity come last
   for (int i = 0; i < 4; ++i) largest = _mm256_max_epu32(largest, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), magnitude));
-  const uint32_t bits = reduce(largest, [](uint32_t a, uint32_t b) { return a < b ? b : a; });
+  const uint32_t bits = reduce(largest, [](__m128i a, __m128i b) LUTRA_TARGET_AVX2 { return _mm_max_epu32(a, b); });
   float maximum;
   std::memcpy(&maximum, &bits, sizeof maximum);
   std::byte* codes = row + static_cast<size_t>(block) * kBlockCols;
@@ -53,7 +52,7 @@ LUTRA_TARGET_AVX2 void quantize_block(const float* x, std::byte* row, const Quan
     const __m256 inverse = _mm256_set1_ps(127.0f / maximum);
     __m256i q[4];
     for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse));
-    sum = static_cast<int32_t>(reduce(_mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3])), [](uint32_t a, uint32_t b) { return a + b; }));
+    sum = static_cast<int32_t>(reduce(_mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3])), [](__m128i a, __m128i b) LUTRA_TARGET_AVX2 { return _mm_add_epi32(a, b); }));
     // The packs work inside 128-bit halves; the permutation puts the 4-byte runs back in order.
     const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(codes), _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
@@ -76,40 +75,58 @@ LUTRA_TARGET_AVX2 void quantize_rows(const float* x, size_t x_stride, uint32_t n
   }
 }
 
-/// acc[r] = Σ codes · x_r of one block and one half of a tile (8 rows).
+/// sums[h] += codes[h] · four columns of x, in 16 bits.
+LUTRA_INLINE256 void add_products(__m256i (&sums)[2], const __m256i (&codes)[2], __m256i x) {
+#pragma GCC unroll 2
+  for (uint32_t h = 0; h < 2; ++h) {
+    sums[h] = _mm256_add_epi16(sums[h], _mm256_maddubs_epi16(codes[h], x));
+    asm("" : "+x"(sums[h]));  // added now: as a tree the products of a block would not find registers
+  }
+}
+
+/// acc[r][h] = Σ codes · x_r of one block and half h of a tile (8 rows).
 /// VPMADDUBSW adds pairs in 16 bits. 4-bit codes: eight sums of at most 2 · 15 · 127 fit in 16 bits, so they are widened once.
 /// 8-bit codes: |w| ≤ 128 unsigned and x with w's sign, 2 · 128 · 127 = 32512 fits (x is never −128), widened every time.
 template <WeightType Type, uint32_t N>
-LUTRA_INLINE256 void multiply_block(const std::byte* half, const std::byte* x, size_t stride, __m256i (&acc)[N]) {
-  const __m256i ones = _mm256_set1_epi16(1);
+LUTRA_INLINE256 void multiply_block(const std::byte* block, const std::byte* x, size_t stride, __m256i (&acc)[N][2]) {
+  const __m256i ones = _mm256_set1_epi16(1), nibble = _mm256_set1_epi8(15);
 #pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) acc[r] = _mm256_setzero_si256();
+  for (uint32_t r = 0; r < N; ++r) acc[r][0] = acc[r][1] = _mm256_setzero_si256();
   if constexpr (Type == WeightType::kQ8_0) {
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < 8; ++i) {
-      const __m256i codes = load256(half + i * kGroupBytes);
-      const __m256i size = _mm256_abs_epi8(codes);
+#pragma GCC unroll 2
+      for (uint32_t h = 0; h < 2; ++h) {
+        const __m256i codes = load256(block + i * kGroupBytes + 32 * h);
+        const __m256i size = _mm256_abs_epi8(codes);
 #pragma GCC unroll 4
-      for (uint32_t r = 0; r < N; ++r) {
-        const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(broadcast4(x + r * stride + 4 * i), codes));
-        acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(pairs, ones));
+        for (uint32_t r = 0; r < N; ++r) {
+          const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(broadcast4(x + r * stride + 4 * i), codes));
+          acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(pairs, ones));
+        }
       }
     }
   } else {
-    const __m256i nibble = _mm256_set1_epi8(15);
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < 4; ++i) {
-      const __m256i codes = load256(half + i * kGroupBytes);
-      const __m256i low = _mm256_and_si256(codes, nibble);
-      const __m256i high = _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble);
+      __m256i low[2], high[2];
+#pragma GCC unroll 2
+      for (uint32_t h = 0; h < 2; ++h) {
+        const __m256i codes = load256(block + i * kGroupBytes + 32 * h);
+        low[h] = _mm256_and_si256(codes, nibble);
+        high[h] = _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble);
+      }
 #pragma GCC unroll 4
       for (uint32_t r = 0; r < N; ++r) {
-        acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(low, broadcast4(x + r * stride + 4 * i)));
-        acc[r] = _mm256_add_epi16(acc[r], _mm256_maddubs_epi16(high, broadcast4(x + r * stride + 16 + 4 * i)));
+        add_products(acc[r], low, broadcast4(x + r * stride + 4 * i));
+        add_products(acc[r], high, broadcast4(x + r * stride + 16 + 4 * i));
       }
     }
 #pragma GCC unroll 4
-    for (uint32_t r = 0; r < N; ++r) acc[r] = _mm256_madd_epi16(acc[r], ones);
+    for (uint32_t r = 0; r < N; ++r) {
+      acc[r][0] = _mm256_madd_epi16(acc[r][0], ones);
+      acc[r][1] = _mm256_madd_epi16(acc[r][1], ones);
+    }
   }
 }
 
@@ -136,19 +153,19 @@ LUTRA_TARGET_AVX2 void quantized_tile(const std::byte* tile, uint32_t cols, cons
   const uint32_t blocks = cols / kBlockCols;
   for (uint32_t index = 0; index < blocks; ++index, tile += block_bytes(Type)) {
     prefetch_lines(tile + kPrefetchAhead, std::make_index_sequence<(block_bytes(Type) + 63) / 64>{});
+    __m256i acc[N][2];
+    multiply_block<Type>(tile, xq + static_cast<size_t>(index) * kBlockCols, layout.stride, acc);
 #pragma GCC unroll 2
     for (uint32_t h = 0; h < 2; ++h) {
-      __m256i acc[N];
-      multiply_block<Type, N>(tile + 32 * h, xq + static_cast<size_t>(index) * kBlockCols, layout.stride, acc);
       const __m256 d = load_halves(tile + code_bytes(Type) + 16 * h);
 #pragma GCC unroll 4
       for (uint32_t r = 0; r < N; ++r) {
         const std::byte* x = xq + r * layout.stride;
         if constexpr (Type == WeightType::kQ4_0) {
-          acc[r] = _mm256_add_epi32(acc[r], _mm256_slli_epi32(broadcast4(x + layout.negative_sum + 4 * index), zero_point_shift(Type)));
+          acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_slli_epi32(broadcast4(x + layout.negative_sum + 4 * index), zero_point_shift(Type)));
         }
         const __m256 scale = _mm256_mul_ps(d, broadcast_float(x + layout.scale + 4 * index));
-        sum[h][r] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(acc[r]), sum[h][r]);
+        sum[h][r] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(acc[r][h]), sum[h][r]);
       }
       if constexpr (Type == WeightType::kQ4_1) {
         const __m256 m = load_halves(tile + kQ4CodeBytes + kScaleBytes + 16 * h);

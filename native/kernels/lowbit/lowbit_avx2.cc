@@ -18,6 +18,13 @@ constexpr size_t kPrefetchAhead = 8192;
 LUTRA_INLINE256 __m256i load256(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 LUTRA_INLINE256 __m256i load_table(const std::byte* p) { return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
 
+/// sum + x in 16 bits, added here and now: the compiler would make a tree of the sums of a chunk, whose branches do not find registers.
+LUTRA_INLINE256 __m256i add_now(__m256i sum, __m256i x) {
+  sum = _mm256_add_epi16(sum, x);
+  asm("" : "+x"(sum));
+  return sum;
+}
+
 template <size_t Bytes>
 LUTRA_INLINE256 void prefetch(const std::byte* p) {
   for (size_t i = 0; i < Bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + kPrefetchAhead + i), _MM_HINT_T0);
@@ -29,85 +36,91 @@ LUTRA_INLINE256 __m256 load_numbers(const LowBitFormat& format, const std::byte*
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers + 16 * half)));
 }
 
-/// y += what a part adds, for one row of x.
-LUTRA_INLINE256 void finish(const LowBitFormat& format, const GroupTerms& terms, const std::byte* numbers, const __m256 (&total)[2], float x, float* y) {
-  const __m256 sum = _mm256_set1_ps(x);
-#pragma GCC unroll 2
-  for (uint32_t h = 0; h < 2; ++h) {
-    const __m256 d = load_numbers(format, numbers, h);
-    __m256 c = _mm256_set1_ps(terms.c), result = _mm256_load_ps(y + 8 * h);
-    if (format.offset != Offset::kNone) {
-      const __m256 offset = load_numbers(format, numbers + kTileRows * number_bytes(format), h);
-      if (format.offset == Offset::kZero) c = _mm256_sub_ps(c, offset);
-      else result = _mm256_fmadd_ps(offset, sum, result);
-    }
-    const __m256 inner = _mm256_fmadd_ps(c, sum, _mm256_mul_ps(_mm256_set1_ps(terms.f), total[h]));
-    _mm256_store_ps(y + 8 * h, _mm256_fmadd_ps(d, inner, result));
-  }
-}
-
 // --- tables ----------------------------------------------------------------------------------------------------------------------------
 
-/// `b` in the bytes From … 3 of every word, `a` in those before.
-template <uint32_t From>
-LUTRA_INLINE256 __m256i join(__m256i a, __m256i b) {
-  if constexpr (From == 2) return _mm256_blend_epi16(a, b, 0xaa);
-  return _mm256_blendv_epi8(a, b, _mm256_set1_epi32(From == 1 ? static_cast<int>(0xffffff00u) : static_cast<int>(0xff000000u)));
+/// Half a word (bytes 2 Half and 2 Half + 1) of all 16 rows: rows 0 … 7 in the even 16-bit lanes, rows 8 … 15 in the odd ones. A register then has indices of one or two quads instead of
+/// up to four, and every quad costs a shuffle.
+template <uint32_t Half>
+LUTRA_INLINE256 __m256i half_words(__m256i rows0, __m256i rows8) {
+  if constexpr (Half == 0) return _mm256_blend_epi16(rows0, _mm256_slli_epi32(rows8, 16), 0xaa);
+  return _mm256_blend_epi16(_mm256_srli_epi32(rows0, 16), rows8, 0xaa);
 }
 
-/// Looked-up entries of one pass: bytes of a word may be of several quads, whose tables one shuffle each reads.
-template <uint8_t Bits, uint32_t Pass>
+/// The entries at the indices of half a word in a pass · the weights of their planes.
+template <uint8_t Bits, uint32_t Pass, uint32_t Half>
 LUTRA_INLINE256 __m256i look_up(const std::byte* tables, __m256i index) {
-  __m256i found = _mm256_shuffle_epi8(load_table(tables + kTableBytes * pass_quad(Bits, Pass, 0)), index);
-  if constexpr (pass_quad(Bits, Pass, 1) != pass_quad(Bits, Pass, 0)) found = join<1>(found, _mm256_shuffle_epi8(load_table(tables + kTableBytes * pass_quad(Bits, Pass, 1)), index));
-  if constexpr (pass_quad(Bits, Pass, 2) != pass_quad(Bits, Pass, 1)) found = join<2>(found, _mm256_shuffle_epi8(load_table(tables + kTableBytes * pass_quad(Bits, Pass, 2)), index));
-  if constexpr (pass_quad(Bits, Pass, 3) != pass_quad(Bits, Pass, 2)) found = join<3>(found, _mm256_shuffle_epi8(load_table(tables + kTableBytes * pass_quad(Bits, Pass, 3)), index));
-  return found;
+  constexpr uint32_t kFirst = pass_quad(Bits, Pass, 2 * Half), kSecond = pass_quad(Bits, Pass, 2 * Half + 1);
+  const __m256i weights = _mm256_set1_epi16(static_cast<int16_t>(pass_weights(Bits, Pass) >> 16 * Half));
+  index = _mm256_and_si256(Pass % 2 == 1 ? _mm256_srli_epi16(index, 4) : index, _mm256_set1_epi8(15));
+  __m256i found = _mm256_shuffle_epi8(load_table(tables + kTableBytes * kFirst), index);
+  if constexpr (kSecond != kFirst) found = _mm256_blendv_epi8(found, _mm256_shuffle_epi8(load_table(tables + kTableBytes * kSecond), index), _mm256_set1_epi16(static_cast<int16_t>(0xff00)));
+  return _mm256_maddubs_epi16(weights, found);
 }
 
-template <uint8_t Bits, uint32_t Pass>
-LUTRA_INLINE256 void add_pass(const std::byte* chunk, const std::byte* tables, __m256i (&acc)[2]) {
-  const __m256i weights = _mm256_set1_epi32(static_cast<int>(pass_weights(Bits, Pass)));
-#pragma GCC unroll 2
-  for (uint32_t h = 0; h < 2; ++h) {
-    __m256i index = load256(chunk + 64 * (Pass / 2) + 32 * h);
-    if constexpr (Pass % 2 == 1) index = _mm256_srli_epi16(index, 4);
-    index = _mm256_and_si256(index, _mm256_set1_epi8(15));
-    acc[h] = _mm256_add_epi16(acc[h], _mm256_maddubs_epi16(weights, look_up<Bits, Pass>(tables, index)));
-  }
-}
-
-template <uint8_t Bits, uint32_t... Pass>
-LUTRA_INLINE256 void lut_chunk(const std::byte* chunk, const std::byte* tables, __m256i (&sums)[2], std::integer_sequence<uint32_t, Pass...>) {
-  __m256i acc[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-  (add_pass<Bits, Pass>(chunk, tables, acc), ...);
-#pragma GCC unroll 2
-  for (uint32_t h = 0; h < 2; ++h) sums[h] = _mm256_madd_epi16(acc[h], _mm256_set1_epi16(1));
+/// sums += the entries of the two passes over 64 bytes.
+template <uint8_t Bits, uint32_t Vector>
+LUTRA_INLINE256 void add_vector(__m256i& sums, const std::byte* chunk, const std::byte* tables) {
+  constexpr uint32_t kLow = 2 * Vector, kHigh = kLow + 1;
+  const __m256i rows0 = load256(chunk + 64 * Vector), rows8 = load256(chunk + 64 * Vector + 32);
+  const __m256i first = half_words<0>(rows0, rows8), second = half_words<1>(rows0, rows8);
+  const __m256i low = look_up<Bits, kLow, 0>(tables, first);
+  sums = Vector == 0 ? low : add_now(sums, low);
+  sums = add_now(sums, look_up<Bits, kLow, 1>(tables, second));
+  sums = add_now(sums, look_up<Bits, kHigh, 0>(tables, first));
+  sums = add_now(sums, look_up<Bits, kHigh, 1>(tables, second));
 }
 
 template <uint8_t Bits>
-constexpr auto kPasses = std::make_integer_sequence<uint32_t, 2 * Bits>{};
+LUTRA_INLINE256 void lut_chunk(const std::byte* chunk, const std::byte* tables, __m256i (&sums)[2]) {
+  __m256i both;
+  add_vector<Bits, 0>(both, chunk, tables);
+  if constexpr (Bits > 1) add_vector<Bits, 1>(both, chunk, tables);
+  if constexpr (Bits > 2) add_vector<Bits, 2>(both, chunk, tables);
+  sums[0] = _mm256_madd_epi16(both, _mm256_set1_epi32(1));
+  sums[1] = _mm256_madd_epi16(both, _mm256_set1_epi32(1 << 16));
+}
+
+/// y += what a group adds, for one row of x.
+LUTRA_INLINE256 void finish(const LowBitFormat& format, const GroupTerms& terms, const std::byte* numbers, const __m256 (&total)[2], float x, __m256 (&y)[2]) {
+#pragma GCC unroll 2
+  for (uint32_t h = 0; h < 2; ++h) {
+    __m256 sum = _mm256_add_ps(total[h], _mm256_set1_ps(terms.c * x));
+    if (format.offset != Offset::kNone) {
+      const __m256 offset = load_numbers(format, numbers + kTileRows * number_bytes(format), h);
+      if (format.offset == Offset::kZero) sum = _mm256_fnmadd_ps(offset, _mm256_set1_ps(x), sum);
+      else y[h] = _mm256_fmadd_ps(offset, _mm256_set1_ps(x), y[h]);
+    }
+    y[h] = _mm256_fmadd_ps(load_numbers(format, numbers, h), sum, y[h]);
+  }
+}
 
 template <uint8_t Bits>
 LUTRA_TARGET_AVX2 void lut_part(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* prepared, uint32_t n, uint32_t cols, float (*y)[kTileRows]) {
   const TableLayout layout = TableLayout::of(cols);
-  const size_t stride = PreparedLayout::of(Family::kLut, cols).stride;
+  const size_t stride = PreparedLayout::of(Family::kLut, cols).stride, group_bytes = part.group_chunks * chunk_bytes(Bits), gap = numbers_bytes(format), stride_of_groups = part.stride(format);
   for (uint32_t r = 0; r < n; ++r) {
     const std::byte* row = prepared + r * stride;
-    __m256 total[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-    float x = 0.0f;
-    for (uint32_t i = 0; i < part.count; ++i) {
-      const std::byte* chunk = part.chunks + i * chunk_bytes(Bits);
-      const uint32_t index = part.first + i;
-      prefetch<chunk_bytes(Bits)>(chunk);
-      __m256i sums[2];
-      lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, sums, kPasses<Bits>);
-      const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(row + layout.half_step + 4 * index));
+    const std::byte *chunk = part.chunks, *tables = row + size_t{part.first} * kQuads * kTableBytes;
+    const std::byte *steps = row + layout.half_step + 4 * part.first, *sums_of_x = row + layout.sum + 4 * part.first;
+    const std::byte* numbers = part.numbers;
+    __m256 out[2] = {_mm256_load_ps(y[r]), _mm256_load_ps(y[r] + 8)};
+    for (uint32_t g = 0; g < part.groups; ++g, chunk += gap, numbers += stride_of_groups) {
+      __m256 total[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+      float x = 0.0f;
+      for (const std::byte* end = chunk + group_bytes; chunk != end; chunk += chunk_bytes(Bits), tables += kQuads * kTableBytes, steps += 4, sums_of_x += 4) {
+        prefetch<chunk_bytes(Bits)>(chunk);
+        __m256i sums[2];
+        lut_chunk<Bits>(chunk, tables, sums);
+        const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(steps));
 #pragma GCC unroll 2
-      for (uint32_t h = 0; h < 2; ++h) total[h] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(sums[h]), total[h]);
-      x += load_as<float>(row + layout.sum + 4 * index);
+        for (uint32_t h = 0; h < 2; ++h) total[h] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(sums[h]), total[h]);
+        x += load_as<float>(sums_of_x);
+      }
+      prefetch<64>(chunk);  // the numbers of a group
+      finish(format, terms, numbers, total, x, out);
     }
-    finish(format, terms, part.numbers, total, x, y[r]);
+    _mm256_store_ps(y[r], out[0]);
+    _mm256_store_ps(y[r] + 8, out[1]);
   }
 }
 
@@ -130,10 +143,10 @@ LUTRA_TARGET_AVX2 void build_chunk(const float* x, std::byte* row, const TableLa
     largest = _mm256_max_ps(largest, magnitude);
     sum = _mm256_add_ps(sum, _mm256_hadd_ps(a, b));
   }
-  alignas(32) float most[8], sums[8];
-  _mm256_store_ps(most, largest);
-  _mm256_store_ps(sums, sum);
-  const float maximum = *std::max_element(most, most + 8);
+  largest = _mm256_max_ps(largest, _mm256_permute2f128_ps(largest, largest, 1));  // a quad's magnitude is in two lanes of its half
+  const float maximum = _mm256_cvtss_f32(_mm256_max_ps(largest, _mm256_movehdup_ps(largest)));
+  sum = _mm256_hadd_ps(sum, sum);
+  sum = _mm256_hadd_ps(sum, sum);
   float half_step = 0.0f;
   if (!finite || maximum < kSmallestMaximum) {
     if (!finite) half_step = std::numeric_limits<float>::quiet_NaN();
@@ -162,7 +175,7 @@ LUTRA_TARGET_AVX2 void build_chunk(const float* x, std::byte* row, const TableLa
     }
   }
   store_as(row + layout.half_step + 4 * chunk, half_step);
-  store_as(row + layout.sum + 4 * chunk, ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
+  store_as(row + layout.sum + 4 * chunk, _mm256_cvtss_f32(sum) + _mm_cvtss_f32(_mm256_extractf128_ps(sum, 1)));
 }
 
 // --- dot products ----------------------------------------------------------------------------------------------------------------------
@@ -200,102 +213,137 @@ LUTRA_INLINE256 void unpack_planes(const std::byte* chunk, std::byte* codes, std
 /// [quad][row][4 columns] of one chunk of less than 4 bits; those of 4 bits are multiplied as they are.
 template <uint8_t Bits>
 LUTRA_TARGET_AVX2 void unpack(const std::byte* chunk, std::byte* codes) {
-  unpack_planes<Bits>(chunk, codes, kPasses<Bits>);
+  unpack_planes<Bits>(chunk, codes, std::make_integer_sequence<uint32_t, 2 * Bits>{});
 }
 
 constexpr size_t code_stride(uint8_t bits) { return bits == 4 ? chunk_bytes(4) : kCodeBytes; }
 
-LUTRA_INLINE256 __m256i add_products(__m256i sum, __m256i codes, const std::byte* x) {
-  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, _mm256_set1_epi32(load_as<int32_t>(x))));
+/// sums[h] += codes[h] · four columns of x.
+LUTRA_INLINE256 void add_products(__m256i (&sums)[2], const __m256i (&codes)[2], const std::byte* x) {
+  const __m256i four = _mm256_set1_epi32(load_as<int32_t>(x));
+#pragma GCC unroll 2
+  for (uint32_t h = 0; h < 2; ++h) sums[h] = add_now(sums[h], _mm256_maddubs_epi16(codes[h], four));
 }
 
 /// acc = Σ codes · x_r of one chunk.
 template <uint8_t Bits, uint32_t N>
-LUTRA_INLINE256 void multiply(const std::byte* codes, const std::byte* x, size_t stride, __m256i (&acc)[2][N]) {
+LUTRA_INLINE256 void multiply(const std::byte* codes, const std::byte* x, size_t stride, __m256i (&acc)[N][2]) {
   constexpr uint32_t kVectors = code_stride(Bits) / 64;
 #pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) acc[0][r] = acc[1][r] = _mm256_setzero_si256();
+  for (uint32_t r = 0; r < N; ++r) {
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < 2; ++h) acc[r][h] = _mm256_setzero_si256();
+  }
 #pragma GCC unroll 8
   for (uint32_t vector = 0; vector < kVectors; ++vector) {
+    __m256i low[2], high[2];
 #pragma GCC unroll 2
     for (uint32_t h = 0; h < 2; ++h) {
       const __m256i both = load256(codes + 64 * vector + 32 * h), nibble = _mm256_set1_epi8(15);
-      const __m256i low = Bits == 4 ? _mm256_and_si256(both, nibble) : both;
+      low[h] = Bits == 4 ? _mm256_and_si256(both, nibble) : both;
+      if constexpr (Bits == 4) high[h] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
+    }
 #pragma GCC unroll 4
-      for (uint32_t r = 0; r < N; ++r) acc[h][r] = add_products(acc[h][r], low, x + r * stride + 4 * vector);
-      if constexpr (Bits == 4) {
-        const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
-#pragma GCC unroll 4
-        for (uint32_t r = 0; r < N; ++r) acc[h][r] = add_products(acc[h][r], high, x + r * stride + 16 + 4 * vector);
-      }
+    for (uint32_t r = 0; r < N; ++r) {
+      add_products(acc[r], low, x + r * stride + 4 * vector);
+      if constexpr (Bits == 4) add_products(acc[r], high, x + r * stride + 16 + 4 * vector);
     }
   }
 #pragma GCC unroll 4
   for (uint32_t r = 0; r < N; ++r) {
-    acc[0][r] = _mm256_madd_epi16(acc[0][r], _mm256_set1_epi16(1));
-    acc[1][r] = _mm256_madd_epi16(acc[1][r], _mm256_set1_epi16(1));
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < 2; ++h) acc[r][h] = _mm256_madd_epi16(acc[r][h], _mm256_set1_epi16(1));
   }
 }
 
-/// N rows of x times a part; `codes` are its chunks, unpacked when they have less than 4 bits.
+/// What Σ x of a group is multiplied with, for 8 rows with scales `d`; terms.c is 0 when there is an offset.
+LUTRA_INLINE256 __m256 load_shift(const LowBitFormat& format, const GroupTerms& terms, const std::byte* numbers, __m256 d, uint32_t half) {
+  if (format.offset == Offset::kNone) return _mm256_mul_ps(_mm256_set1_ps(terms.c), d);
+  const __m256 offset = load_numbers(format, numbers + kTileRows * number_bytes(format), half);
+  return format.offset == Offset::kZero ? _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), offset), d) : offset;
+}
+
+/// N rows of x times a part; `codes` are its chunks, unpacked when they have less than 4 bits. y = Σ over chunks of (d · step) · sum, and over groups of shift · Σ x: with the scale in every chunk
+/// a group has no sums of its own, for which there are no registers.
 template <uint8_t Bits, uint32_t N>
-LUTRA_TARGET_AVX2 void dot_rows(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* codes, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]) {
+LUTRA_TARGET_AVX2 __attribute__((noinline)) void dot_rows(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* codes, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]) {
   const QuantizedLayout layout = QuantizedLayout::of(cols);
-  const size_t stride = PreparedLayout::of(Family::kDot, cols).stride;
-  __m256 total[N][2];
-  float x[N] = {};
+  const size_t stride = PreparedLayout::of(Family::kDot, cols).stride, group_bytes = part.group_chunks * code_stride(Bits);
+  const size_t stride_of_groups = part.stride(format), gap = Bits == 4 ? numbers_bytes(format) : 0;  // unpacked chunks lie side by side
+  const std::byte *x_codes = xq + size_t{part.first} * kChunkCols, *steps = xq + layout.scale + 4 * part.first, *sums_of_x = xq + layout.scaled_sum + 4 * part.first;
+  const std::byte* numbers = part.numbers;
+  __m256 out[N][2];
 #pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) total[r][0] = total[r][1] = _mm256_setzero_ps();
-  for (uint32_t i = 0; i < part.count; ++i) {
-    const uint32_t index = part.first + i;
-    __m256i acc[2][N];
-    if constexpr (Bits == 4) prefetch<chunk_bytes(4)>(codes + i * chunk_bytes(4));
-    multiply<Bits, N>(codes + i * code_stride(Bits), xq + size_t{index} * kChunkCols, stride, acc);
+  for (uint32_t r = 0; r < N; ++r) {
+    out[r][0] = _mm256_load_ps(y[r]);
+    out[r][1] = _mm256_load_ps(y[r] + 8);
+  }
+  for (uint32_t g = 0; g < part.groups; ++g, codes += gap, numbers += stride_of_groups) {
+    const __m256 d[2] = {load_numbers(format, numbers, 0), load_numbers(format, numbers, 1)};
+    float x[N] = {};
+    for (const std::byte* end = codes + group_bytes; codes != end; codes += code_stride(Bits), x_codes += kChunkCols, steps += 4, sums_of_x += 4) {
+      __m256i acc[N][2];
+      if constexpr (Bits == 4) prefetch<chunk_bytes(4)>(codes);
+      multiply<Bits>(codes, x_codes, stride, acc);
 #pragma GCC unroll 4
-    for (uint32_t r = 0; r < N; ++r) {
-      const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(xq + r * stride + layout.scale + 4 * index));
-      total[r][0] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(acc[0][r]), total[r][0]);
-      total[r][1] = _mm256_fmadd_ps(step, _mm256_cvtepi32_ps(acc[1][r]), total[r][1]);
-      x[r] += load_as<float>(xq + r * stride + layout.scaled_sum + 4 * index);
+      for (uint32_t r = 0; r < N; ++r) {
+        const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(steps + r * stride));
+        out[r][0] = _mm256_fmadd_ps(_mm256_mul_ps(d[0], step), _mm256_cvtepi32_ps(acc[r][0]), out[r][0]);
+        out[r][1] = _mm256_fmadd_ps(_mm256_mul_ps(d[1], step), _mm256_cvtepi32_ps(acc[r][1]), out[r][1]);
+        x[r] += load_as<float>(sums_of_x + r * stride);
+      }
+    }
+    if constexpr (Bits == 4) prefetch<64>(codes);  // the numbers of a group
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < 2; ++h) {
+      const __m256 shift = load_shift(format, terms, numbers, d[h], h);
+#pragma GCC unroll 4
+      for (uint32_t r = 0; r < N; ++r) out[r][h] = _mm256_fmadd_ps(shift, _mm256_set1_ps(x[r]), out[r][h]);
     }
   }
-  for (uint32_t r = 0; r < N; ++r) finish(format, terms, part.numbers, total[r], x[r], y[r]);
+#pragma GCC unroll 4
+  for (uint32_t r = 0; r < N; ++r) {
+    _mm256_store_ps(y[r], out[r][0]);
+    _mm256_store_ps(y[r] + 8, out[r][1]);
+  }
 }
+
+using PartRows = void (*)(const LowBitFormat&, const GroupTerms&, const Part&, const std::byte* codes, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]);
 
 template <uint8_t Bits>
 LUTRA_TARGET_AVX2 void dot_part(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* xq, uint32_t n, uint32_t cols, float (*y)[kTileRows]) {
   alignas(64) std::byte unpacked[Bits == 4 ? 1 : kPartChunks * kCodeBytes];
   const std::byte* codes = part.chunks;
   if constexpr (Bits != 4) {
-    for (uint32_t i = 0; i < part.count; ++i) {
-      prefetch<chunk_bytes(Bits)>(part.chunks + i * chunk_bytes(Bits));
-      unpack<Bits>(part.chunks + i * chunk_bytes(Bits), unpacked + i * kCodeBytes);
+    for (uint32_t i = 0; i < part.count(); ++i) {
+      const std::byte* chunk = part.chunk(format, i);
+      prefetch<chunk_bytes(Bits)>(chunk);
+      unpack<Bits>(chunk, unpacked + i * kCodeBytes);
     }
     codes = unpacked;
   }
   const size_t stride = PreparedLayout::of(Family::kDot, cols).stride;
   uint32_t r = 0;
-  for (; r + 4 <= n; r += 4) dot_rows<Bits, 4>(format, terms, part, codes, xq + r * stride, cols, y + r);
-  for (; r < n; ++r) dot_rows<Bits, 1>(format, terms, part, codes, xq + r * stride, cols, y + r);
+  for (; r < n; r += std::min(n - r, 4u)) {
+    constexpr PartRows kOf[] = {dot_rows<Bits, 1>, dot_rows<Bits, 2>, dot_rows<Bits, 3>, dot_rows<Bits, 4>};
+    kOf[std::min(n - r, 4u) - 1](format, terms, part, codes, xq + r * stride, cols, y + r);
+  }
 }
 
 // --- what both families share ------------------------------------------------------------------------------------------------------------
 
 template <Family F, uint8_t Bits>
 LUTRA_TARGET_AVX2 void chunk_sums(const std::byte* chunk, const std::byte* row, uint32_t index, int32_t* out) {
-  __m256i sums[2][1];
+  __m256i sums[1][2];
   if constexpr (F == Family::kLut) {
-    __m256i found[2];
-    lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, found, kPasses<Bits>);
-    sums[0][0] = found[0];
-    sums[1][0] = found[1];
+    lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, sums[0]);
   } else {
     alignas(64) std::byte unpacked[kCodeBytes];
     if constexpr (Bits != 4) unpack<Bits>(chunk, unpacked);
-    multiply<Bits, 1>(Bits == 4 ? chunk : unpacked, row + size_t{index} * kChunkCols, 0, sums);
+    multiply<Bits>(Bits == 4 ? chunk : unpacked, row + size_t{index} * kChunkCols, 0, sums);
   }
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), sums[0][0]);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), sums[1][0]);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), sums[0][1]);
 }
 
 constexpr PartKernels kLutParts = {lut_part<1>, lut_part<2>, lut_part<3>};

@@ -68,26 +68,34 @@ LUTRA_INLINE512 __m512i multiply(const Codes& codes, const std::byte* x) {
 template <uint8_t Bits, uint32_t N>
 LUTRA_TARGET_AVX512 void dot_rows(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]) {
   const QuantizedLayout layout = QuantizedLayout::of(cols);
-  const size_t stride = PreparedLayout::of(Family::kDot, cols).stride;
-  __m512 totals[N];
-  float sums[N] = {};
+  const size_t stride = PreparedLayout::of(Family::kDot, cols).stride, group_stride = part.stride(format);
+  const std::byte *group = part.chunks, *numbers = part.numbers;
+  uint32_t index = part.first;
+  __m512 out[N];
 #pragma GCC unroll 8
-  for (uint32_t r = 0; r < N; ++r) totals[r] = _mm512_setzero_ps();
-  for (uint32_t i = 0; i < part.count; ++i) {
-    const std::byte* chunk = part.chunks + i * chunk_bytes(Bits);
-    const uint32_t index = part.first + i;
-    prefetch512<chunk_bytes(Bits)>(chunk);
-    const Codes codes = unpack<Bits>(chunk, kEveryQuad);
+  for (uint32_t r = 0; r < N; ++r) out[r] = _mm512_loadu_ps(y[r]);
+  for (uint32_t g = 0; g < part.groups; ++g, group += group_stride, numbers += group_stride) {
+    __m512 totals[N];
+    float sums[N] = {};
 #pragma GCC unroll 8
-    for (uint32_t r = 0; r < N; ++r) {
-      const std::byte* row = xq + r * stride;
-      const __m512i sum = multiply(codes, row + size_t{index} * kChunkCols);
-      totals[r] = _mm512_fmadd_ps(_mm512_set1_ps(load_as<float>(row + layout.scale + 4 * index)), _mm512_cvtepi32_ps(sum), totals[r]);
-      sums[r] += load_as<float>(row + layout.scaled_sum + 4 * index);
+    for (uint32_t r = 0; r < N; ++r) totals[r] = _mm512_setzero_ps();
+    for (uint32_t i = 0; i < part.group_chunks; ++i, ++index) {
+      const std::byte* chunk = group + i * chunk_bytes(Bits);
+      prefetch512<chunk_bytes(Bits)>(chunk);
+      const Codes codes = unpack<Bits>(chunk, kEveryQuad);
+#pragma GCC unroll 8
+      for (uint32_t r = 0; r < N; ++r) {
+        const std::byte* row = xq + r * stride;
+        const __m512i sum = multiply(codes, row + size_t{index} * kChunkCols);
+        totals[r] = _mm512_fmadd_ps(_mm512_set1_ps(load_as<float>(row + layout.scale + 4 * index)), _mm512_cvtepi32_ps(sum), totals[r]);
+        sums[r] += load_as<float>(row + layout.scaled_sum + 4 * index);
+      }
     }
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < N; ++r) finish512(format, terms, numbers, totals[r], sums[r], out[r]);
   }
 #pragma GCC unroll 8
-  for (uint32_t r = 0; r < N; ++r) finish512(format, terms, part.numbers, totals[r], sums[r], y[r]);
+  for (uint32_t r = 0; r < N; ++r) _mm512_storeu_ps(y[r], out[r]);
 }
 
 template <uint8_t Bits>

@@ -24,17 +24,16 @@ LUTRA_INLINE512 __m512 load_numbers512(const LowBitFormat& format, const std::by
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(numbers)));
 }
 
-/// y += what a part adds, for one row of x.
-LUTRA_INLINE512 void finish512(const LowBitFormat& format, const GroupTerms& terms, const std::byte* numbers, __m512 total, float x, float* y) {
+/// y += what a group adds, for one row of x.
+LUTRA_INLINE512 void finish512(const LowBitFormat& format, const GroupTerms& terms, const std::byte* numbers, __m512 total, float x, __m512& y) {
   const __m512 sum = _mm512_set1_ps(x), d = load_numbers512(format, numbers);
-  __m512 c = _mm512_set1_ps(terms.c), result = _mm512_loadu_ps(y);
+  __m512 c = _mm512_set1_ps(terms.c), result = y;
   if (format.offset != Offset::kNone) {
     const __m512 offset = load_numbers512(format, numbers + kTileRows * number_bytes(format));
     if (format.offset == Offset::kZero) c = _mm512_sub_ps(c, offset);
     else result = _mm512_fmadd_ps(offset, sum, result);
   }
-  const __m512 inner = _mm512_fmadd_ps(c, sum, _mm512_mul_ps(_mm512_set1_ps(terms.f), total));
-  _mm512_storeu_ps(y, _mm512_fmadd_ps(d, inner, result));
+  y = _mm512_fmadd_ps(d, _mm512_fmadd_ps(c, sum, total), result);
 }
 
 }  // namespace lutra::kernels

@@ -45,20 +45,25 @@ constexpr auto kPasses = std::make_integer_sequence<uint32_t, 2 * Bits>{};
 template <uint8_t Bits>
 LUTRA_TARGET_AVX512_VBMI void lut_part(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* prepared, uint32_t n, uint32_t cols, float (*y)[kTileRows]) {
   const TableLayout layout = TableLayout::of(cols);
-  const size_t stride = PreparedLayout::of(Family::kLut, cols).stride;
+  const size_t stride = PreparedLayout::of(Family::kLut, cols).stride, group_stride = part.stride(format);
   for (uint32_t r = 0; r < n; ++r) {
     const std::byte* row = prepared + r * stride;
-    __m512 total = _mm512_setzero_ps();
-    float x = 0.0f;
-    for (uint32_t i = 0; i < part.count; ++i) {
-      const std::byte* chunk = part.chunks + i * chunk_bytes(Bits);
-      const uint32_t index = part.first + i;
-      prefetch512<chunk_bytes(Bits)>(chunk);
-      const __m512i sums = lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, kPasses<Bits>);
-      total = _mm512_fmadd_ps(_mm512_set1_ps(load_as<float>(row + layout.half_step + 4 * index)), _mm512_cvtepi32_ps(sums), total);
-      x += load_as<float>(row + layout.sum + 4 * index);
+    const std::byte *group = part.chunks, *numbers = part.numbers;
+    uint32_t index = part.first;
+    __m512 out = _mm512_loadu_ps(y[r]);
+    for (uint32_t g = 0; g < part.groups; ++g, group += group_stride, numbers += group_stride) {
+      __m512 total = _mm512_setzero_ps();
+      float x = 0.0f;
+      for (uint32_t i = 0; i < part.group_chunks; ++i, ++index) {
+        const std::byte* chunk = group + i * chunk_bytes(Bits);
+        prefetch512<chunk_bytes(Bits)>(chunk);
+        const __m512i sums = lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, kPasses<Bits>);
+        total = _mm512_fmadd_ps(_mm512_set1_ps(load_as<float>(row + layout.half_step + 4 * index)), _mm512_cvtepi32_ps(sums), total);
+        x += load_as<float>(row + layout.sum + 4 * index);
+      }
+      finish512(format, terms, numbers, total, x, out);
     }
-    finish512(format, terms, part.numbers, total, x, y[r]);
+    _mm512_storeu_ps(y[r], out);
   }
 }
 

@@ -52,15 +52,15 @@ float low_bit_value(const PackedWeight& weight, const LowBitFormat& format, uint
 /// y[lane] += what the spikes of a prepared row add to the outputs of a tile.
 void add_spikes(const PackedWeight& weight, const LowBitFormat& format, Family family, uint32_t tile, const std::byte* prepared_row, float* y) noexcept;
 
-/// y = Σ over groups of  d · (f · F + c · X)  with F = Σ of what a kernel adds up per chunk, X = Σ x, and with a minimum + m · X. These are f and c; a zero point is
-/// taken off c.
+/// y = f · Σ over groups of  d · (F + c · X)  with F = Σ of what a kernel adds up per chunk, X = Σ x, and with a minimum + m · X. These are f, which is 1 or 2, and c; a zero
+/// point is taken off c.
 struct GroupTerms {
   float f, c;
   static constexpr GroupTerms of(const LowBitFormat& format, Family family) noexcept {
     const float centre = family == Family::kLut ? static_cast<float>((1 << format.bits) - 1) / 2 : 0.0f;
     if (format.offset != Offset::kNone) return {1.0f, centre};
     const Symmetric s = Symmetric::of(format.bits);
-    return {static_cast<float>(s.k), static_cast<float>(s.k) * centre - static_cast<float>(s.z)};
+    return {static_cast<float>(s.k), centre - static_cast<float>(s.z) / static_cast<float>(s.k)};
   }
 };
 

@@ -5,15 +5,22 @@
 
 namespace lutra::kernels {
 
-inline constexpr uint32_t kPartChunks = 16;                             // most chunks of a part
+inline constexpr uint32_t kPartChunks = 16;                             // of a piece of a group, and of parts that are unpacked or read several times
 inline constexpr uint32_t kRowBlock = 32;                               // most rows of x that a part is multiplied with, which share one unpacking
 inline constexpr size_t kCodeBytes = size_t{kTileRows} * kChunkCols;  // of an unpacked chunk: [quad][row][4 columns]
 
-/// Chunks with one scale a row: a group, or a piece of a row that is one group.
+/// Groups of equally many chunks, or a piece of one group.
 struct Part {
-  const std::byte* chunks;
-  uint32_t first, count;
-  const std::byte* numbers;
+  const std::byte* chunks;   // of the first group
+  const std::byte* numbers;  // of the first group
+  uint32_t first;            // chunk of the row
+  uint32_t groups;
+  uint32_t group_chunks;  // of each
+
+  uint32_t count() const noexcept { return groups * group_chunks; }
+  const std::byte* chunk(const LowBitFormat& format, uint32_t i) const noexcept { return chunks + i / group_chunks * stride(format) + i % group_chunks * chunk_bytes(format.bits); }
+  /// Bytes from a group to the next one.
+  size_t stride(const LowBitFormat& format) const noexcept { return group_chunks * chunk_bytes(format.bits) + numbers_bytes(format); }
 };
 
 /// y[r] += part · x_r for n prepared rows; by bits − 1, NULL where the family does not take them.

@@ -118,11 +118,11 @@ float product(const PackedWeight& weight, const LowBitFormat& format, Family fam
     const float d = group_number(format, tile, lane);
     const float offset = format.offset == Offset::kNone ? 0.0f : group_number(format, tile + kTileRows * number_bytes(format), lane);
     const float c = format.offset == Offset::kZero ? terms.c - offset : terms.c;
-    y = std::fma(d, std::fma(c, x, terms.f * total), y);
+    y = std::fma(d, std::fma(c, x, total), y);
     if (format.offset == Offset::kMinimum) y = std::fma(offset, x, y);
     tile += numbers_bytes(format);
   }
-  return y;
+  return terms.f * y;
 }
 
 template <Family F, Sums S>

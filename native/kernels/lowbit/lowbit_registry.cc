@@ -15,7 +15,7 @@ struct Tuning {
 constexpr uint32_t kAlways = std::numeric_limits<uint32_t>::max();
 constexpr Tuning kTuning[] = {
     {Isa::kPortable, {2, 2, 2, 0}},
-    {Isa::kAvx2, {16, 16, 16, 0}},
+    {Isa::kAvx2, {16, 12, 6, 0}},
     {Isa::kAvx512, {0, 0, 0, 0}},
     {Isa::kAvx512Vbmi, {kAlways, 7, 5, 0}},
     {Isa::kNeon, {kAlways, 12, 5, 0}},
