@@ -46,6 +46,20 @@ describe('evaluate', () => {
     expect(two.kl).toBeGreaterThan(2 * four.kl);
   });
 
+  it('finds the columns that matter in the calibration text, for the layers and for lm_head', async () => {
+    const choice = { cpuWeights: 'w2g64', lmHead: 'w3g32' } as const;
+    const file = { seed: 5, storages: ['f16'], head: 'f16' } as const;
+    const weighted = await makeTiny(root, 'weighted', null, file, choice);
+    const plain = await makeTiny(root, 'plain', null, file, { ...choice, calibrationText: undefined });
+    const digests = ({ spec }: typeof plain) => ['embed', 'layers.0.q', 'layers.1.down'].map((name) => spec.hashes.cpu.tensors[name]);
+    digests(weighted).forEach((digest, i) => {
+      expect(digest).not.toBe(digests(plain)[i]);
+    });
+    for (const { directory } of [weighted, plain]) directories.set(directory, directory);
+    const [kl, without] = [await compare(weighted.directory, 'source'), await compare(plain.directory, 'source')].map((found) => found.kl);
+    expect(kl).toBeLessThan(without ?? 0);
+  });
+
   it('refuses models to which the text is not the same tokens', async () => {
     const options = { npu: 'none', contextSize: WINDOW, threads: 1 } as const;
     const model = await loadModel(directories.get('source') ?? '', options);

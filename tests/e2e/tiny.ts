@@ -193,7 +193,7 @@ export async function makeTiny(
   name: string,
   precision: PrecisionByKind | null,
   options: TinyFileOptions = {},
-  weights: Pick<ConvertOptions, 'cpuWeights' | 'lmHead'> = {},
+  weights: Pick<ConvertOptions, 'cpuWeights' | 'lmHead' | 'calibrationText'> = {},
 ): Promise<TinyModelFiles> {
   const file = writeTinyFile(join(root, `${name}.gguf`), options);
   const text = join(root, `${name}.txt`);

@@ -6,6 +6,7 @@ import { sealJson } from '../../../lib/files/sealed.js';
 import { encodePlan } from '../../../lib/graph/encode.js';
 import { ggufBytes } from '../../reference/gguf-writer.js';
 import { GOLDENS, goldenPlan } from '../../reference/golden-plans.js';
+import { ternaryBlocks } from '../../reference/ternary.js';
 import { tinyModel } from '../../reference/tiny.js';
 import { checkpointSeeds } from './checkpoint.js';
 import { smallGguf, tinyTokenizer } from './tiny-files.js';
@@ -48,7 +49,16 @@ const plans = Object.values(GOLDENS).map(({ model, options }) =>
 put(['plan', 'plan_run', 'plan_reader'], plans);
 put(['safetensors', 'weight_header'], weightFiles());
 put(['checkpoint'], checkpointSeeds());
-put(['gguf'], [smallGguf(), ggufBytes({ a: 'b', c: ['d', 'e'], f: { i32s: [1, 2] }, g: true, h: { f32: 1 } }, [])]);
+const ternary = (
+  [
+    ['tq1_0', 34],
+    ['tq2_0', 35],
+  ] as const
+).map(([name, type]) => ({ name, type, ne: [256, 2], data: ternaryBlocks(name, new Array<number>(512).fill(1), [0.5, 2]) }));
+put(
+  ['gguf'],
+  [smallGguf(), ggufBytes({ a: 'b' }, ternary), ggufBytes({ a: 'b', c: ['d', 'e'], f: { i32s: [1, 2] }, g: true, h: { f32: 1 } }, [])],
+);
 const specs = Object.values(GOLDENS).map(({ model }) => tinyModel({ ...model, arch: { ...model.arch, layers: 1 } }).spec);
 put(['lutra_json'], specs.map(sealJson));
 const tokenizer = await tinyTokenizer();

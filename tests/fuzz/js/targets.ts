@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readArch } from '../../../lib/convert/families.js';
 import { GgufFile } from '../../../lib/convert/gguf.js';
+import { ternaryRows } from '../../../lib/convert/ternary.js';
 import { buildTokenizer } from '../../../lib/convert/tokenizer-json.js';
 import { sealJson } from '../../../lib/files/sealed.js';
 import { decodePlan } from '../../../lib/graph/decode.js';
@@ -44,7 +45,10 @@ async function gguf(input: Buffer): Promise<void> {
         if (!(error instanceof LutraError)) throw error;
       }
     }
-    for (const tensor of opened.tensors.values()) await opened.readRows(tensor, 0, Math.min(tensor.rows, 2));
+    for (const tensor of opened.tensors.values()) {
+      const rows = await opened.readRows(tensor, 0, Math.min(tensor.rows, 2));
+      if (tensor.type.cpu === 'w2g128') ternaryRows(opened.path, tensor.name, tensor.type.name, rows);
+    }
   } finally {
     await opened.close();
   }
