@@ -23,7 +23,7 @@ PARTS = {
     "values, group 32": (("hvx_dequantize", "write_rows<4, true>"), "loop", 8 * 128),
     "values, group 64": (("hvx_dequantize", "write_rows<2, true>"), "loop", 8 * 128),
     "values, group 128": (("hvx_dequantize", "write_rows<1, true>"), "loop", 8 * 128),
-    **{f"tables, {bits} bits, group {group}": (("hvx_dequantize", f"group_tables<{bits}>"), "all", ROWS * group) for bits in (2, 4) for group in (32, 64, 128)},
+    **{f"tables, {bits} bits, {offset}, group {group}": (("hvx_dequantize", f"group_tables<{bits}, {i}>"), "all", ROWS * group) for bits in (2, 4) for i, offset in enumerate(OFFSETS) for group in (32, 64, 128)},
 }
 # Kernels: parts, most instructions and packets.
 KERNELS = {
@@ -39,8 +39,15 @@ KERNELS = {
         )
     },
     **{
-        f"dequantisation, {bits} bits, group {group}": ([f"codes, {bits} bits", f"values, group {group}", f"tables, {bits} bits, group {group}"], *bars)
-        for bits, group, bars in ((2, 32, (420, 175)), (2, 64, (275, 120)), (2, 128, (190, 90)), (4, 32, (650, 260)), (4, 64, (395, 168)), (4, 128, (255, 115)))
+        f"dequantisation, {bits} bits, {offset}, group {group}": ([f"codes, {bits} bits", f"values, group {group}", f"tables, {bits} bits, {offset}, group {group}"], *bars)
+        for bits, offset, group, bars in (
+            (2, "symmetric", 128, (190, 90)),
+            (2, "zero point", 64, (275, 120)),
+            (2, "minimum", 32, (420, 175)),
+            (4, "symmetric", 128, (255, 115)),
+            (4, "zero point", 64, (395, 168)),
+            (4, "minimum", 32, (650, 260)),
+        )
     },
 }
 
@@ -94,7 +101,7 @@ def count_loop(body):
 
 
 def count_all(body):
-    """Every word once, those of a loop as often as it says; all sides of a branch, so that this is the most."""
+    """Every word once, those of a loop as often as it says."""
     instructions, packets = counts(body)
     for first, last, times in loops(body):
         if times is None:
@@ -113,13 +120,13 @@ def main(folder):
             measured[part] = [1024 * one / weights for one in counted]
         else:
             problems.append(f"{part}: no such loop or function ({stem}, {function})")
-    print(f"{'per 1,024 weights':38} {'instructions':>12} {'bar':>4} {'packets':>8} {'bar':>4}   parts")
+    print(f"{'per 1,024 weights':44} {'instructions':>12} {'bar':>4} {'packets':>8} {'bar':>4}   parts")
     for kernel, (parts, *bars) in KERNELS.items():
         if not all(part in measured for part in parts):
             continue
         totals = [sum(measured[part][i] for part in parts) for i in range(2)]
         shares = ", ".join(f"{part.split(',')[0]} {measured[part][0]:.0f} in {measured[part][1]:.0f}" for part in parts) if len(parts) > 1 else ""
-        print(f"{kernel:38} {totals[0]:12.1f} {bars[0]:4} {totals[1]:8.1f} {bars[1]:4}   {shares}")
+        print(f"{kernel:44} {totals[0]:12.1f} {bars[0]:4} {totals[1]:8.1f} {bars[1]:4}   {shares}")
         if totals[0] > bars[0] or totals[1] > bars[1]:
             problems.append(f"{kernel}: {totals[0]:.1f} instructions and {totals[1]:.1f} packets per 1,024 weights, at most {bars[0]} and {bars[1]}")
     for one in problems:

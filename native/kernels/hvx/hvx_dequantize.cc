@@ -62,38 +62,26 @@ template <uint32_t Bits>
 
 // --- tables of the second look-up ------------------------------------------------------------------------------------------------------
 
-/// Values of 64 rows for one code after the other: start + code · step, times 2^(exponent - 44).
-struct Lines {
-  Words start, step, exponent;
+/// Values of 32 rows for one code after the other: start + code · step, in units of 2^(exponent - 44).
+struct Line {
+  Vector start, step, exponent;
 };
 
 Vector shifted(Vector significand, Vector own, Vector common) { return Q6_Vw_vasl_VwVw(significand, Q6_Vw_vsub_VwVw(own, Q6_Vw_vsub_VwVw(common, splat(19)))); }
 
-/// A scale times a code has 15 bits, the larger one of both numbers 19 or more to its right. What of the other one is lost there is too small to be seen after rounding, but for whether it is zero,
-/// which decides ties, and for code 0, whose value is the minimum alone.
-void line_of(const Geometry& geometry, const WideParts& scale, const WideParts* minimum, Vector zero, Vector& start, Vector& step, Vector& exponent) {
-  exponent = Q6_Vw_vadd_VwVw(scale.exponent, splat(4));
-  if (minimum != nullptr) exponent = Q6_Vw_vmax_VwVw(exponent, minimum->exponent);
-  step = with_sign(shifted(scale.significand, scale.exponent, exponent), scale.negative);
-  if (minimum != nullptr) {
-    const Vector magnitude = Q6_Vw_vmax_VwVw(shifted(minimum->significand, minimum->exponent, exponent), Q6_Vw_vmin_VwVw(minimum->significand, splat(1)));
-    start = with_sign(magnitude, minimum->negative);
-  } else if (geometry.offset == LUTRA_HVX_ZERO_POINT) {
-    start = Q6_Vw_vmpyieacc_VwVwVuh(Q6_V_vzero(), Q6_Vw_vsub_VwVw(Q6_V_vzero(), step), zero);
-  } else {
-    start = Q6_Vw_vsub_VwVw(Q6_V_vzero(), Q6_Vw_vasl_VwR(step, static_cast<int32_t>(geometry.bits - 1)));
+/// The exponent is a minimum's, or 4 more than a scale's, whose products with codes have 4 bits more; whichever is larger. So both fit, and a number loses bits only where the other is 2^16 times
+/// as large: too small to be seen after rounding, but for whether it is zero, which decides ties, and for code 0, whose value is the minimum alone (group_tables).
+template <uint32_t Bits, uint32_t Offset>
+Line line_of(const Parts& scale, const Parts& minimum, Vector zero) {
+  Vector exponent = Q6_Vw_vadd_VwVw(scale.exponent, splat(4));
+  if constexpr (Offset == LUTRA_HVX_MINIMUM) exponent = Q6_Vw_vmax_VwVw(exponent, minimum.exponent);
+  const Vector step = with_sign(shifted(scale.significand, scale.exponent, exponent), scale.negative), none = Q6_V_vzero();
+  if constexpr (Offset == LUTRA_HVX_MINIMUM) {
+    const Vector magnitude = Q6_Vw_vmax_VwVw(shifted(minimum.significand, minimum.exponent, exponent), Q6_Vw_vmin_VwVw(minimum.significand, splat(1)));
+    return {with_sign(magnitude, minimum.negative), step, exponent};
   }
-}
-
-Lines lines_of(const Geometry& geometry, const Vector* numbers) {
-  const bool has_minimum = geometry.offset == LUTRA_HVX_MINIMUM;
-  const WidePair scales = wide_parts(parts_of(numbers[0]));
-  const WidePair minima = has_minimum ? wide_parts(parts_of(numbers[1])) : scales;
-  const Pair zeros = geometry.offset == LUTRA_HVX_ZERO_POINT ? Q6_Wuw_vzxt_Vuh(numbers[1]) : Q6_W_vcombine_VV(Q6_V_vzero(), Q6_V_vzero());
-  Lines lines;
-  line_of(geometry, scales.even, has_minimum ? &minima.even : nullptr, low(zeros), lines.start.even, lines.step.even, lines.exponent.even);
-  line_of(geometry, scales.odd, has_minimum ? &minima.odd : nullptr, high(zeros), lines.start.odd, lines.step.odd, lines.exponent.odd);
-  return lines;
+  if constexpr (Offset == LUTRA_HVX_ZERO_POINT) return {Q6_Vw_vmpyieacc_VwVwVuh(none, Q6_Vw_vsub_VwVw(none, step), zero), step, exponent};
+  return {Q6_Vw_vsub_VwVw(none, Q6_Vw_vasl_VwR(step, Bits - 1)), step, exponent};
 }
 
 /// magnitude · 2^(exponent - 44), below 2^31, to the nearest F16, ties to even. F16 ends at a step of 2^-24: small ones are shifted up by no more than their exponent, which leaves no field.
@@ -105,28 +93,40 @@ Vector to_f16(Vector magnitude, Vector exponent) {
   return Q6_Vw_vadd_VwVw(rounded, Q6_Vw_vasl_VwR(Q6_Vw_vsub_VwVw(exponent, up), 10));
 }
 
-/// The same for 64 rows with signs; zeros are +0.
-Vector to_f16(const Words& n, const Words& exponent) {
-  const Vector halves = Q6_Vh_vshuffe_VhVh(to_f16(Q6_Vw_vabs_Vw(n.odd), exponent.odd), to_f16(Q6_Vw_vabs_Vw(n.even), exponent.even));
-  return Q6_V_vor_VV(halves, Q6_V_vand_VV(Q6_Vh_vshuffo_VhVh(n.odd, n.even), splat(static_cast<int32_t>(0x80008000u))));
+/// Where 64 rows are on their lines, with signs; zeros are +0.
+Vector to_f16(const Line& even, const Line& odd) {
+  const Vector halves = Q6_Vh_vshuffe_VhVh(to_f16(Q6_Vw_vabs_Vw(odd.start), odd.exponent), to_f16(Q6_Vw_vabs_Vw(even.start), even.exponent));
+  return Q6_V_vor_VV(halves, Q6_V_vand_VV(Q6_Vh_vshuffo_VhVh(odd.start, even.start), splat(static_cast<int32_t>(0x80008000u))));
 }
 
 /// F16 with zeros made +0.
 Vector plus_zeros(Vector halves) { return Q6_V_vand_QV(Q6_Q_vcmp_gt_VhVh(Q6_V_vand_VV(halves, splat(0x7fff7fff)), Q6_V_vzero()), halves); }
 
 /// Tables of a group for 64 rows, four rows a vector.
-template <uint32_t Bits>
-[[gnu::noinline]] void group_tables(const Geometry& geometry, const Vector* numbers, Vector* tables) {
-  Lines lines = lines_of(geometry, numbers);
+using GroupTables = void (*)(const Vector* numbers, Vector* tables);
+
+template <uint32_t Bits, uint32_t Offset>
+[[gnu::noinline]] void group_tables(const Vector* numbers, Vector* tables) {
+  constexpr bool kHasMinimum = Offset == LUTRA_HVX_MINIMUM;
+  const PartsPair scales = wide_parts(parts_of(numbers[0])), minima = kHasMinimum ? wide_parts(parts_of(numbers[1])) : scales;
+  const Pair zeros = Q6_Wuw_vzxt_Vuh(Offset == LUTRA_HVX_ZERO_POINT ? numbers[1] : Q6_V_vzero());
+  Line even = line_of<Bits, Offset>(scales.even, minima.even, low(zeros)), odd = line_of<Bits, Offset>(scales.odd, minima.odd, high(zeros));
   Vector values[16];
   for (uint32_t code = 1u << Bits; code < 16; ++code) values[code] = Q6_V_vzero();
   for (uint32_t code = 0; code < 1u << Bits; ++code) {
-    values[code] = to_f16(lines.start, lines.exponent);
-    lines.start = {Q6_Vw_vadd_VwVw(lines.start.even, lines.step.even), Q6_Vw_vadd_VwVw(lines.start.odd, lines.step.odd)};
+    values[code] = to_f16(even, odd);
+    even.start = Q6_Vw_vadd_VwVw(even.start, even.step);
+    odd.start = Q6_Vw_vadd_VwVw(odd.start, odd.step);
   }
-  if (geometry.offset == LUTRA_HVX_MINIMUM) values[0] = plus_zeros(numbers[1]);
+  if (kHasMinimum) values[0] = plus_zeros(numbers[1]);
   transpose<2>(values);
   for (uint32_t i = 0; i < 16; ++i) tables[i] = Q6_Vh_vshuff_Vh(values[i]);
+}
+
+template <uint32_t Bits>
+GroupTables group_tables_of(uint32_t offset) {
+  static constexpr GroupTables kTables[] = {group_tables<Bits, LUTRA_HVX_SYMMETRIC>, group_tables<Bits, LUTRA_HVX_MINIMUM>, group_tables<Bits, LUTRA_HVX_ZERO_POINT>};
+  return kTables[offset];
 }
 
 uint16_t to_f16(float value) {
@@ -136,7 +136,7 @@ uint16_t to_f16(float value) {
   return static_cast<uint16_t>(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
 }
 
-/// The same with F32 numbers of 64 rows.
+/// Tables of 64 rows with F32 numbers.
 void row_tables(const Geometry& geometry, const uint8_t* numbers, Vector* tables) {
   for (uint32_t row = 0; row < kTileRows; ++row) {
     float d, m = 0.0f;
@@ -231,6 +231,7 @@ void clear_tail(uint32_t columns, uint32_t rows, uint16_t* out, size_t stride) {
 
 template <uint32_t Bits>
 void tile_values(const Geometry& geometry, const uint8_t* tile, Scratch& scratch, uint32_t rows, uint32_t columns, uint16_t* out, size_t stride) {
+  const GroupTables make_tables = group_tables_of<Bits>(geometry.offset);
   if (geometry.per_row) row_tables(geometry, tile + geometry.chunks * geometry.chunk_bytes(), scratch.tables[0]);
   for (uint32_t begin = 0; begin < geometry.chunks; begin += kSpanChunks) {
     uint32_t group = 0;
@@ -239,7 +240,7 @@ void tile_values(const Geometry& geometry, const uint8_t* tile, Scratch& scratch
       tile += geometry.chunk_bytes();
       const uint32_t end = begin + i + 1;
       if (geometry.per_row || ((end & (geometry.group_chunks - 1)) != 0 && end != geometry.chunks)) continue;
-      group_tables<Bits>(geometry, reinterpret_cast<const Vector*>(tile), scratch.tables[group++]);
+      make_tables(reinterpret_cast<const Vector*>(tile), scratch.tables[group++]);
       tile += geometry.numbers_bytes();
     }
     const uint32_t columns_of_table = geometry.per_row ? kSpanCols : geometry.group_chunks * kChunkCols;

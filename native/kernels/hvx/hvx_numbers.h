@@ -7,7 +7,7 @@ namespace lutra::hvx {
 
 inline constexpr float kFixedStep = 5.9604644775390625e-8f;  // 2^-24, the smallest positive F16
 
-/// What F16 consist of: significand with its hidden bit, exponent (at least 1), so that |value| = significand · 2^(exponent - 25); all ones where negative.
+/// What F16 consist of, lane by lane: significand with its hidden bit, exponent (at least 1), so that |value| = significand · 2^(exponent - 25); all ones where negative.
 struct Parts {
   Vector significand, exponent, negative;
 };
@@ -27,21 +27,20 @@ struct Words {
   Vector even, odd;
 };
 
-/// Parts of 32 of them, in words.
-using WideParts = Parts;
-struct WidePair {
-  WideParts even, odd;
+/// Parts in words: of the even ones of 64 numbers, then of the odd ones.
+struct PartsPair {
+  Parts even, odd;
 };
 
-inline WidePair wide_parts(const Parts& parts) {
+inline PartsPair wide_parts(const Parts& parts) {
   const Pair significand = Q6_Wuw_vzxt_Vuh(parts.significand), exponent = Q6_Wuw_vzxt_Vuh(parts.exponent), negative = Q6_Ww_vsxt_Vh(parts.negative);
   return {{low(significand), low(exponent), low(negative)}, {high(significand), high(exponent), high(negative)}};
 }
 
 /// 64 F16 as integers of 2^-24, exact where |value| < 128.
 inline Words fixed_of(Vector halves) {
-  const WidePair parts = wide_parts(parts_of(halves));
-  const auto fixed = [](const WideParts& of) { return with_sign(Q6_Vw_vasl_VwVw(of.significand, Q6_Vw_vsub_VwVw(of.exponent, splat(1))), of.negative); };
+  const PartsPair parts = wide_parts(parts_of(halves));
+  const auto fixed = [](const Parts& of) { return with_sign(Q6_Vw_vasl_VwVw(of.significand, Q6_Vw_vsub_VwVw(of.exponent, splat(1))), of.negative); };
   return {fixed(parts.even), fixed(parts.odd)};
 }
 

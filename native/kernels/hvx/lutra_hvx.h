@@ -1,7 +1,7 @@
 /* Kernels of low-bit weights for Hexagon's vector processor (HVX, 128 bytes, v67 or later): a plain C contract that a QNN op package can link. docs/hvx.md has algorithm and layouts.
  *
  * Nothing here allocates, keeps state, takes a lock or calls anything but memcpy and memset. The caller owns all memory and keeps it alive and unchanged during a call; inputs are only read. The
- * calling thread must own an HVX context of 128 bytes. Calls on disjoint tiles or outputs may run at the same time. Sizes are in bytes, counts in elements; numbers are little endian.
+ * calling thread must own an HVX context of 128 bytes, and round floats to nearest. Calls on disjoint tiles or outputs may run at the same time. Sizes are in bytes, counts in elements; numbers are little endian.
  *
  * Every function returns a lutra_hvx_status. Arguments are checked before the first vector instruction; after a status other than LUTRA_HVX_OK no output is to be used. Only lutra_hvx_pack looks
  * at the values of weights: what it has accepted is taken as it is.
@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 enum {
-  LUTRA_HVX_ALIGNMENT = 128, /* of every pointer but those to activations and outputs of products, which are aligned to 4 */
+  LUTRA_HVX_ALIGNMENT = 128, /* of every pointer to data but activations and outputs of products, which are aligned to 4, and canonical weights */
   LUTRA_HVX_TILE_ROWS = 64,
   LUTRA_HVX_MAX_COLUMNS = 32768 /* so that sums of products fit 64 bits, see docs/hvx.md */
 };
