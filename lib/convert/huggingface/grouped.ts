@@ -153,14 +153,14 @@ export async function openGrouped(
   const group = format.group === 0 ? cols : format.group;
   const opened: Opened = { checkpoint, format, prefix, rows, cols, group, groups: Math.ceil(cols / group) };
   const bytes = [weightsTensor(opened), scalesTensor(opened)].reduce((sum, { begin, end }) => sum + end - begin, 0);
-  const zeros = await readZeros(opened);
   const order = await readOrder(opened);
-  const symmetric = zeros.every((zero) => zero === 1 << (format.bits - 1));
+  const middle = 1 << (format.bits - 1);
+  const symmetric = (await readZeros(opened)).every((zero) => zero === middle);
   const stored = storedGroup(group, opened.groups);
   const scaled = stored === 0 ? 'row' : (`g${stored}` as const);
   const type = `w${format.bits}${scaled}${symmetric ? '' : 'z'}` as const;
   const used = ['qweight', 'qzeros', 'scales', ...(format.order === 'never' ? [] : ['g_idx'])].map((part) => `${prefix}.${part}`);
-  const place = { type, order, stored, zeros: symmetric ? null : zeros };
+  const place = { type, order, stored, symmetric };
   return { type, order, used, source: { name: prefix, bytes, slabs: (addon) => slabs(opened, place, addon) } };
 }
 
@@ -168,8 +168,8 @@ interface Place {
   type: LowBitType;
   order: Uint32Array | null;
   stored: 0 | 32 | 64 | 128;
-  /** null: all are in the middle, as the type implies. */
-  zeros: Uint8Array | null;
+  /** All zero points are in the middle, as the type implies. */
+  symmetric: boolean;
 }
 
 async function readScales(opened: Opened, stored: Place['stored']): Promise<Float32Array> {
@@ -186,30 +186,42 @@ async function readScales(opened: Opened, stored: Place['stored']): Promise<Floa
   return scales;
 }
 
+/** Everything of a linear but its order, as it lies in the files. */
+interface Contents {
+  words: Uint32Array;
+  /** [groups, rows] */
+  scales: Float32Array;
+  /** The same; null: the type implies them. */
+  zeros: Uint8Array | null;
+}
+
 async function* slabs(opened: Opened, place: Place, addon: Parameters<TensorSource['slabs']>[0]): ReturnType<TensorSource['slabs']> {
   const { rows, cols } = opened;
-  const words = await wordsOfTensor(opened, weightsTensor(opened));
-  const scales = await readScales(opened, place.stored);
+  const contents: Contents = {
+    words: await wordsOfTensor(opened, weightsTensor(opened)),
+    scales: await readScales(opened, place.stored),
+    zeros: place.symmetric ? null : await readZeros(opened),
+  };
   for (const { first, count } of slabRanges(rows, cols)) {
-    const data = unpacked(opened, place, words, scales, first, count);
+    const data = unpacked(opened, place, contents, first, count);
     yield lowBitSlab(addon, place.type, data, { first, rows: count, cols, order: place.order });
   }
 }
 
 /** Rows from `first` on. */
-function unpacked(opened: Opened, place: Place, words: Uint32Array, scales: Float32Array, first: number, count: number): LowBitRows {
+function unpacked(opened: Opened, { order, stored }: Place, { words, scales, zeros }: Contents, first: number, count: number): LowBitRows {
   const { format, rows, cols, group } = opened;
   const width = format.weights.shape(cols, rows)?.[1] ?? 0;
   const codes = new Uint8Array(count * cols);
   for (let col = 0; col < cols; col++) {
-    const input = place.order ? place.order[col]! : col;
+    const input = order ? order[col]! : col;
     for (let row = 0; row < count; row++) codes[row * cols + col] = format.weights.at(words, width, input, first + row);
   }
-  const numbers = groupsOf(place.stored, cols);
+  const numbers = groupsOf(stored, cols);
   const spread = (of: ArrayLike<number>) =>
     Float32Array.from({ length: count * numbers }, (_, i) => {
       const row = Math.floor(i / numbers);
-      return of[Math.floor(((i - row * numbers) * place.stored) / group) * rows + first + row]!;
+      return of[Math.floor(((i - row * numbers) * stored) / group) * rows + first + row]!;
     });
-  return { codes, scales: spread(scales), offsets: place.zeros && spread(place.zeros) };
+  return { codes, scales: spread(scales), offsets: zeros && spread(zeros) };
 }

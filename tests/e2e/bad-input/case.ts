@@ -1,8 +1,11 @@
 /** One wrong input and the error that it must end in. */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { expect } from 'vitest';
+import { convertModel } from '../../../lib/convert/index.js';
 import { LutraError, type LutraErrorCode } from '../../../lib/graph/errors.js';
+import { loadAddon } from '../../../lib/native/loader.js';
 import { type LoadOptions, loadModel, type Model } from '../../../lib/runtime/model.js';
 import { reseal } from '../../reference/reseal.js';
 import type { TinyModelFiles } from '../tiny.js';
@@ -93,6 +96,18 @@ export function spoiled(world: World, change: (directory: string) => void): stri
 /** A copy whose lutra.json was changed, with digests that fit. */
 export function respecified(world: World, change: (spec: Spec) => void): string {
   return spoiled(world, (directory) => reseal(directory, change as (spec: Record<string, unknown>) => void));
+}
+
+/** Converts a model for the CPU, whatever goes wrong; nothing may be left where it would have been. */
+export async function tryConvert(input: string, world: World): Promise<void> {
+  const output = place(world, 'converted');
+  try {
+    await convertModel({ input, output, addon: loadAddon(), precision: null });
+  } finally {
+    const left = readdirSync(dirname(output));
+    rmSync(dirname(output), { recursive: true });
+    expect(left).toEqual([]);
+  }
 }
 
 /** Loads a model and opens a session, whatever goes wrong on the way; everything is freed. */
