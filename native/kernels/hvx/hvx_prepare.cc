@@ -5,7 +5,7 @@
 namespace lutra::hvx {
 namespace {
 
-// Four integers of a quad: rounded up by half each at most, so their magnitudes add up to 32,767 at most and every sum of some of them fits 16 bits.
+// Four integers are rounded up by half each at most, and their sum in floats is short by less than 0.01: magnitudes add up to 32,767 at most, and every sum of some of them fits 16 bits.
 constexpr float kMostOfQuad = 32765.0f;
 constexpr int32_t kMostShift = 100;  // so that the step stays a normal number
 
@@ -15,7 +15,7 @@ float largest_quad(const float* x, uint32_t columns) {
   for (uint32_t col = 0; col < columns; col += 4) {
     float sum = 0.0f;
     for (uint32_t j = 0; j < 4 && col + j < columns; ++j) sum += __builtin_fabsf(x[col + j]);
-    if (!(sum <= 3.402823466e38f)) return __builtin_inff();
+    if (!(sum <= __FLT_MAX__)) return __builtin_inff();
     if (sum > largest) largest = sum;
   }
   return largest;
@@ -70,7 +70,7 @@ lutra_hvx_status lutra_hvx_prepare(const float* x, uint32_t columns, void* prepa
   __builtin_memset(out, 0, kVectorBytes);
   __builtin_memset(out + layout.sums, 0, layout.size - layout.sums);
   const float largest = largest_quad(x, columns);
-  const bool finite = largest <= 3.402823466e38f;
+  const bool finite = largest <= __FLT_MAX__;
   const int32_t shift = finite ? shift_for(largest) : 0;
   const PreparedHeader header = {kPreparedMagic, columns, finite ? power_of_two(-shift) : __builtin_nanf("")};
   __builtin_memcpy(out, &header, sizeof header);
