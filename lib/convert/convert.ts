@@ -50,7 +50,7 @@ export interface ConvertOptions {
   calibrationWindowTokens?: number;
   /** Rows of a chunk that the NPU graphs are built for; default 128. */
   chunk?: number;
-  /** Threads of the calibration; default all. */
+  /** Threads of calibration and quantisation; default all. */
   threads?: number;
   signal?: AbortSignal;
   onProgress?: (progress: ConvertProgress) => void;
@@ -96,10 +96,12 @@ async function writeCpuWeights(
   const entries = orders.map(([name, order]): SafetensorsEntry => ({ name, dtype: 'U32', shape: [order.length] }));
   const writer = await SafetensorsWriter.create(path, [...tensors.map(cpuEntry), ...entries]);
   const total = tensors.reduce((bytes, { source: { bytes: own } }) => bytes + own, 0);
+  const threads = options.threads ?? availableParallelism();
   let done = 0;
   try {
     for (const tensor of tensors) {
-      for await (const data of cpuData(tensor, options.addon, moments?.get(tensor.name) ?? null)) {
+      const importance = moments?.get(tensor.name) ?? null;
+      for await (const data of cpuData(tensor, options.addon, { importance, threads })) {
         options.signal?.throwIfAborted();
         await writer.write(tensor.name, data);
       }

@@ -15,8 +15,15 @@ export interface PackAddon {
   packGgml(type: number, blocks: Uint8Array, rows: number, cols: number): Uint8Array;
   /** Codes [rows, cols] of low-bit type `type` with scales and offsets [rows, groups of a row]. */
   packLowBit(type: number, rows: number, cols: number, codes: Uint8Array, scales: Float32Array, offsets: Float32Array | null): Uint8Array;
-  /** Low-bit type `type` from floats [rows, cols]; `importance` [cols] weighs the errors of the columns. */
-  quantizeLowBit(type: number, weights: Float32Array, rows: number, cols: number, importance: Float32Array | null): Uint8Array;
+  /** Low-bit type `type` from floats [rows, cols]; `importance` [cols] weighs the errors of the columns; `threads`: 1 unless given. */
+  quantizeLowBit(
+    type: number,
+    weights: Float32Array,
+    rows: number,
+    cols: number,
+    importance: Float32Array | null,
+    threads?: number,
+  ): Uint8Array;
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
   quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
 }
@@ -157,18 +164,25 @@ export function lowBitSlab(
   return { first, rows, stored: () => packed, floats };
 }
 
-/** Data of a tensor as cpu.safetensors holds them, in pieces. `importance` [cols]: how much the columns matter where values are quantised anew. */
+/** How values are quantised anew. */
+export interface Requantising {
+  /** [cols]: how much the columns matter; null: all alike. */
+  importance: Float32Array | null;
+  threads: number;
+}
+
+/** Data of a tensor as cpu.safetensors holds them, in pieces. */
 export async function* cpuData(
   tensor: CpuTensor,
   addon: PackAddon,
-  importance: Float32Array | null = null,
+  { importance, threads }: Requantising,
 ): AsyncGenerator<ArrayBufferView> {
   const { name, source, type, imported, shape } = tensor;
   const [, cols = 1] = shape;
   for await (const slab of source.slabs(addon)) {
     if (type !== imported) {
       if (!isBlockType(type)) throw new LutraError('LUTRA_INTERNAL', `${name} cannot become ${type}`);
-      yield addon.quantizeLowBit(DTYPES[type].code, slab.floats(), slab.rows, cols, importance);
+      yield addon.quantizeLowBit(DTYPES[type].code, slab.floats(), slab.rows, cols, importance, threads);
       continue;
     }
     const data = slab.stored();

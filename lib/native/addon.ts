@@ -154,7 +154,14 @@ export interface NativeAddon {
   packGgml(type: number, blocks: Uint8Array, rows: number, cols: number): Uint8Array;
   /** Packs codes of a low-bit type, as {@link NativeKernels.packCodes} does, to bytes. */
   packLowBit(type: number, rows: number, cols: number, codes: Uint8Array, scales: Float32Array, offsets: Float32Array | null): Uint8Array;
-  quantizeLowBit(type: number, weights: Float32Array, rows: number, cols: number, importance: Float32Array | null): Uint8Array;
+  quantizeLowBit(
+    type: number,
+    weights: Float32Array,
+    rows: number,
+    cols: number,
+    importance: Float32Array | null,
+    threads?: number,
+  ): Uint8Array;
   /** Expands a packed or ggml weight to F32, row major. */
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
   /** S8 per output channel: w [rows × cols] F32 → codes ([rows, cols], or [cols, rows] when `transpose`) and scales max|w| / 127. */

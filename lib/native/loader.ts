@@ -126,7 +126,8 @@ function wrapAddon(addon: NativeAddon): NativeAddon {
     checkPlan: (plan) => guard(() => addon.checkPlan(plan)),
     packGgml: (type, blocks, rows, cols) => guard(() => addon.packGgml(type, blocks, rows, cols)),
     packLowBit: (type, rows, cols, codes, scales, offsets) => guard(() => addon.packLowBit(type, rows, cols, codes, scales, offsets)),
-    quantizeLowBit: (type, weights, rows, cols, importance) => guard(() => addon.quantizeLowBit(type, weights, rows, cols, importance)),
+    quantizeLowBit: (type, weights, rows, cols, importance, threads) =>
+      guard(() => addon.quantizeLowBit(type, weights, rows, cols, importance, threads)),
     dequantizePacked: (type, packed, rows, cols) => guard(() => addon.dequantizePacked(type, packed, rows, cols)),
     quantizeS8: (weights, rows, cols, transpose) => guard(() => addon.quantizeS8(weights, rows, cols, transpose)),
     cpuInfo: () => guard(() => addon.cpuInfo()),

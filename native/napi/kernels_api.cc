@@ -139,7 +139,7 @@ Napi::Value pack_values(const Napi::CallbackInfo& info, Pools&) {
     check_each("importance", importance, "positive", [](float v) { return v > 0 && std::isfinite(v); });
   }
   OwnedWeight weight = allocate_weight(shape.type, shape.rows, shape.cols);
-  quantize_and_pack(format, values.data(), given(info[4]) ? importance.data() : nullptr, shape.rows, shape.cols, weight.data.bytes());
+  quantize_and_pack(format, values.data(), given(info[4]) ? importance.data() : nullptr, shape.rows, shape.cols, 1, weight.data.bytes());
   check_numbers(weight, ErrorCode::kInvalidArgument, kRange);
   return wrapped(info.Env(), std::move(weight));
 }

@@ -4,13 +4,17 @@
 #include <cmath>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "kernels/linear/linear.h"
 #include "kernels/lowbit/lowbit.h"
 #include "napi/arguments.h"
+#include "napi/kernels_table.h"
 
 namespace lutra::addon {
 
 using kernels::WeightType;
+
+constexpr float kLargestHalf = 65504.0f;
 
 WeightType weight_type(uint32_t code) {
   if (kernels::low_bit_format(static_cast<WeightType>(code))) return static_cast<WeightType>(code);
@@ -37,12 +41,17 @@ size_t checked_packed_size(WeightType type, uint32_t rows, uint32_t cols) {
   return size;
 }
 
-void quantize_and_pack(const kernels::LowBitFormat& format, const float* w, const float* importance, uint32_t rows, uint32_t cols, std::span<std::byte> out) {
+void quantize_and_pack(const kernels::LowBitFormat& format, const float* w, const float* importance, uint32_t rows, uint32_t cols, uint32_t threads, std::span<std::byte> out) {
+  constexpr uint32_t kRows = 16;  // of a task
   const uint32_t group = format.group == 0 ? cols : format.group;
-  const size_t numbers = size_t{rows} * ((cols + group - 1) / group);
+  const size_t groups = (cols + group - 1) / group, numbers = rows * groups;
   std::vector<uint8_t> codes(size_t{rows} * cols);
   std::vector<float> scales(numbers), offsets(numbers);
-  kernels::quantize_low_bit(format, w, importance, rows, cols, {codes.data(), scales.data(), offsets.data()});
+  ThreadPool(threads).run((rows + kRows - 1) / kRows, [&](uint32_t task) {
+    const size_t first = size_t{task} * kRows;
+    const uint32_t count = std::min(kRows, rows - task * kRows);
+    kernels::quantize_low_bit(format, w + first * cols, importance, count, cols, {codes.data() + first * cols, scales.data() + first * groups, offsets.data() + first * groups});
+  });
   kernels::pack_low_bit({format, rows, cols, codes.data(), scales.data(), offsets.data()}, out);
 }
 
@@ -76,11 +85,15 @@ Napi::Value quantize_low_bit(const Napi::CallbackInfo& info) {
     if (w.size() != size_t{rows} * cols) throw Error(ErrorCode::kInvalidArgument, "weights has " + std::to_string(w.size()) + " elements, expected " + std::to_string(size_t{rows} * cols));
     if (weighted && importance.size() != cols) throw Error(ErrorCode::kInvalidArgument, "importance has " + std::to_string(importance.size()) + " elements, expected " + std::to_string(cols));
     if (!std::all_of(w.begin(), w.end(), [](float v) { return std::isfinite(v); })) throw Error(ErrorCode::kBadFile, "a weight is not finite", "export the model again");
+    // Beyond it the best scale may be one that F16 does not hold.
+    const auto beyond = std::find_if(w.begin(), w.end(), [&](float v) { return format->group != 0 && std::abs(v) > kLargestHalf; });
+    if (beyond != w.end()) throw Error(ErrorCode::kUnsupported, "a weight is " + std::to_string(*beyond) + ", which scales in F16 do not reach", "keep this matrix as it is");
     if (!std::all_of(importance.begin(), importance.end(), [](float v) { return v > 0 && std::isfinite(v); })) {
       throw Error(ErrorCode::kInvalidArgument, "an importance is not a positive number", "give mean squares of the inputs");
     }
+    const uint32_t threads = info[5].IsUndefined() ? 1 : thread_count(info, 5);
     auto out = Napi::Uint8Array::New(info.Env(), size);
-    quantize_and_pack(*format, w.data(), weighted ? importance.data() : nullptr, rows, cols, {reinterpret_cast<std::byte*>(out.Data()), size});
+    quantize_and_pack(*format, w.data(), weighted ? importance.data() : nullptr, rows, cols, threads, {reinterpret_cast<std::byte*>(out.Data()), size});
     return out;
   });
 }

@@ -1,17 +1,30 @@
 // From floats to low-bit codes: the scale, and the minimum, that lose least, with columns weighted by how much they matter.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
+#include <utility>
 
 #include "kernels/lowbit/lowbit_internal.h"
 
 namespace lutra::kernels {
 namespace {
 
-/// Values of one group with their weights in the error.
+/// Values of one group with their weights in the error, and the weighted sums of 1, w and w² over it.
 struct Group {
   const float* w;
   const float* importance;  // NULL: all 1
   uint32_t count;
+  double n = 0, sum = 0, squares = 0;
+
+  Group(const float* values, const float* weights, uint32_t size) noexcept : w(values), importance(weights), count(size) {
+    for (uint32_t i = 0; i < count; ++i) {
+      const double value = static_cast<double>(w[i]);
+      n += weight(i);
+      sum += weight(i) * value;
+      squares += weight(i) * value * value;
+    }
+  }
 
   double weight(uint32_t i) const noexcept { return importance == nullptr ? 1.0 : static_cast<double>(importance[i]); }
 };
@@ -33,14 +46,14 @@ inline float nearest_code(float inverse_step, float base, float top, float w) no
 
 inline float inverse(float step) noexcept { return step == 0.0f ? 0.0f : 1.0f / step; }
 
-/// Weighted sums over a group: of 1, code, code², w, code · w, w².
+/// Weighted sums over a group: of code, code² and code · w.
 struct Sums {
-  double n = 0, c = 0, cc = 0, w = 0, cw = 0, ww = 0;
+  double c = 0, cc = 0, cw = 0;
 
   /// Σ weight · (w − step · code − base)².
-  double error(const Line& line) const noexcept {
+  double error(const Group& group, const Line& line) const noexcept {
     const double s = static_cast<double>(line.step), b = static_cast<double>(line.base);
-    return ww - 2 * s * cw - 2 * b * w + s * s * cc + 2 * s * b * c + b * b * n;
+    return group.squares - 2 * s * cw - 2 * b * group.sum + s * s * cc + 2 * s * b * c + b * b * group.n;
   }
 };
 
@@ -49,13 +62,10 @@ Sums sums_of(const Group& group, const Line& line, uint32_t top) noexcept {
   const float step = inverse(line.step), most = static_cast<float>(top);
   Sums sums;
   for (uint32_t i = 0; i < group.count; ++i) {
-    const double weight = group.weight(i), code = static_cast<double>(nearest_code(step, line.base, most, group.w[i])), value = static_cast<double>(group.w[i]);
-    sums.n += weight;
-    sums.c += weight * code;
-    sums.cc += weight * code * code;
-    sums.w += weight * value;
-    sums.cw += weight * code * value;
-    sums.ww += weight * value * value;
+    const double code = static_cast<double>(nearest_code(step, line.base, most, group.w[i])), weighted = group.weight(i) * code;
+    sums.c += weighted;
+    sums.cc += weighted * code;
+    sums.cw += weighted * static_cast<double>(group.w[i]);
   }
   return sums;
 }
@@ -78,46 +88,86 @@ Line stored(const LowBitFormat& format, float step, float base, uint32_t top) no
 }
 
 /// Least squares of w over codes: step and base, or step alone where base is bound to it.
-Line fitted(const LowBitFormat& format, const Sums& sums, const Line& from, uint32_t top) noexcept {
+Line fitted(const LowBitFormat& format, const Group& group, const Sums& sums, const Line& from, uint32_t top) noexcept {
   if (format.offset != Offset::kMinimum) {
     const double centre = from.step == 0.0f ? 0.0 : static_cast<double>(from.base) / static_cast<double>(from.step);
-    const double squares = sums.cc + 2 * centre * sums.c + centre * centre * sums.n;
-    const double step = squares > 0 ? (sums.cw + centre * sums.w) / squares : 0;
+    const double squares = sums.cc + 2 * centre * sums.c + centre * centre * group.n;
+    const double step = squares > 0 ? (sums.cw + centre * group.sum) / squares : 0;
     return stored(format, static_cast<float>(step), static_cast<float>(step * centre), top);
   }
-  const double determinant = sums.n * sums.cc - sums.c * sums.c;
-  if (!(determinant > 1e-12 * sums.n * sums.cc)) return from;
-  return stored(format, static_cast<float>((sums.n * sums.cw - sums.c * sums.w) / determinant), static_cast<float>((sums.cc * sums.w - sums.c * sums.cw) / determinant), top);
+  const double determinant = group.n * sums.cc - sums.c * sums.c;
+  if (!(determinant > 1e-12 * group.n * sums.cc)) return from;
+  return stored(format, static_cast<float>((group.n * sums.cw - sums.c * group.sum) / determinant), static_cast<float>((sums.cc * group.sum - sums.c * sums.cw) / determinant), top);
 }
 
-/// Tries the whole range and narrower ones, each improved by least squares, and keeps the one with the least error.
-Line best_line(const LowBitFormat& format, const Group& group) noexcept {
-  constexpr uint32_t kTries = 10;
-  const uint32_t top = (1u << format.bits) - 1;
-  const auto [low, high] = std::minmax_element(group.w, group.w + group.count);
-  const bool symmetric = format.offset == Offset::kNone;
-  const float bound = std::max(std::abs(*low), std::abs(*high));
-  Line best = stored(format, 0.0f, *low, top);
-  double least = sums_of(group, best, top).error(best);
-  for (uint32_t i = 0; i < kTries; ++i) {
-    const float shrink = 1.0f - 0.08f * static_cast<float>(i);
-    const float sign = symmetric && i % 2 == 1 ? -1.0f : 1.0f;  // the side with one more code
-    Line line = symmetric ? stored(format, sign * 2 * bound * shrink / static_cast<float>(top), 0, top)
-                          : stored(format, (*high - *low) * shrink / static_cast<float>(top), *low + (*high - *low) * (1 - shrink) / 2, top);
-    for (uint32_t round = 0; round < 2; ++round) {
-      const Sums sums = sums_of(group, line, top);
-      // The fit has the codes of the line before it; nearer ones can only lower its error.
-      for (const Line& candidate : {line, fitted(format, sums, line, top)}) {
-        const double error = sums.error(candidate);
-        if (error < least) {
-          least = error;
-          best = candidate;
-        }
-        line = candidate;
-      }
+/// A line, and what is lost with the codes that are nearest on it, or at most that.
+struct Candidate {
+  Line line;
+  double error = std::numeric_limits<double>::infinity();
+};
+
+/// The best few of many candidates, in order.
+class Shortlist {
+ public:
+  void offer(Candidate candidate) noexcept {
+    for (Candidate& kept : best_) {
+      if (candidate.error < kept.error) std::swap(candidate, kept);
     }
   }
-  return best;
+  const std::array<Candidate, 3>& best() const noexcept { return best_; }
+
+ private:
+  std::array<Candidate, 3> best_;
+};
+
+/// `line` with the codes that are nearest on it, then fitted to them.
+Candidate fitted_candidate(const LowBitFormat& format, const Group& group, const Line& line, uint32_t top) noexcept {
+  const Sums sums = sums_of(group, line, top);
+  const Line better = fitted(format, group, sums, line, top);
+  const double before = sums.error(group, line), after = sums.error(group, better);
+  return after < before ? Candidate{better, after} : Candidate{line, before};
+}
+
+/// The whole range and narrower ones, cut at either end, each fitted once.
+Shortlist ranges(const LowBitFormat& format, const Group& group, uint32_t top) noexcept {
+  constexpr uint32_t kSymmetric = 10, kCuts = 5;
+  const auto [low, high] = std::minmax_element(group.w, group.w + group.count);
+  const float most = static_cast<float>(top);
+  Shortlist list;
+  if (format.offset == Offset::kNone) {
+    const float bound = std::max(std::abs(*low), std::abs(*high));
+    for (uint32_t i = 0; i < kSymmetric; ++i) {
+      const float step = 2 * bound * (1.0f - 0.08f * static_cast<float>(i)) / most;
+      // One side has one more code.
+      for (const float sign : {1.0f, -1.0f}) list.offer(fitted_candidate(format, group, stored(format, sign * step, 0, top), top));
+    }
+    return list;
+  }
+  const float range = *high - *low;
+  for (uint32_t i = 0; i < kCuts; ++i) {
+    for (uint32_t j = 0; j < kCuts; ++j) {
+      const float below = 0.1f * static_cast<float>(i), above = 0.1f * static_cast<float>(j);
+      list.offer(fitted_candidate(format, group, stored(format, range * (1.0f - below - above) / most, *low + range * below, top), top));
+    }
+  }
+  return list;
+}
+
+/// The line that loses least of those that the best ranges lead to when codes and line follow one another.
+Line best_line(const LowBitFormat& format, const Group& group) noexcept {
+  constexpr uint32_t kRounds = 6;
+  const uint32_t top = (1u << format.bits) - 1;
+  const Shortlist promising = ranges(format, group, top);
+  Candidate best;
+  for (Candidate candidate : promising.best()) {
+    for (uint32_t round = 0; round < kRounds; ++round) {
+      const Candidate next = fitted_candidate(format, group, candidate.line, top);
+      if (!(next.error < candidate.error)) break;
+      candidate = next;
+    }
+    if (candidate.error < best.error) best = candidate;
+  }
+  return best.line;
 }
 
 }  // namespace
@@ -127,7 +177,7 @@ void quantize_low_bit(const LowBitFormat& format, const float* w, const float* i
   for (uint32_t r = 0; r < rows; ++r) {
     for (uint32_t g = 0; g < groups; ++g) {
       const uint32_t first = g * group_cols;
-      const Group group = {w + size_t{r} * cols + first, importance == nullptr ? nullptr : importance + first, std::min(group_cols, cols - first)};
+      const Group group(w + size_t{r} * cols + first, importance == nullptr ? nullptr : importance + first, std::min(group_cols, cols - first));
       const Line line = best_line(format, group);
       for (uint32_t i = 0; i < group.count; ++i) out.codes[size_t{r} * cols + first + i] = static_cast<uint8_t>(nearest_code(inverse(line.step), line.base, static_cast<float>(top), group.w[i]));
       const float d = format.offset == Offset::kNone ? line.step / static_cast<float>(Symmetric::of(format.bits).k) : line.step;

@@ -63,14 +63,28 @@ describe('low-bit weights', () => {
     expect(error(w, weighted, importance)).toBeLessThan(0.85 * error(w, plain, importance));
   });
 
+  it('gives the same on any number of threads', () => {
+    const w = new Random(9).normals(100 * 96, 0.05);
+    const { code } = DTYPES.w3g64m;
+    const one = addon.quantizeLowBit(code, w, 100, 96, null);
+    for (const threads of [1, 2, 5]) expect(addon.quantizeLowBit(code, w, 100, 96, null, threads)).toEqual(one);
+    for (const threads of [0, 1000]) expect(() => addon.quantizeLowBit(code, w, 100, 96, null, threads)).toThrow(/threads/);
+  });
+
   it('holds constants and zeros exactly, and refuses what is no number', () => {
     const { code } = DTYPES.w3g32m;
     for (const value of [0, 0.5, -3]) {
       const w = new Float32Array(64).fill(value);
       expect(addon.dequantizePacked(code, addon.quantizeLowBit(code, w, 2, 32, null), 2, 32)).toEqual(w);
     }
+    const large = Float32Array.from({ length: 64 }, (_, i) => (i % 2 ? 65_000 : -65_000));
+    for (const type of ['w1g32m', 'w1g32', 'w2g32z', 'w4g32m'] as const) {
+      const packed = addon.quantizeLowBit(DTYPES[type].code, large, 2, 32, null);
+      expect(error(large, addon.dequantizePacked(DTYPES[type].code, packed, 2, 32), Float32Array.of(1))).toBeLessThan(0.3);
+    }
     const failures: [() => unknown, string][] = [
       [() => addon.quantizeLowBit(code, new Float32Array(64).fill(Number.NaN), 2, 32, null), 'LUTRA_BAD_FILE'],
+      [() => addon.quantizeLowBit(code, new Float32Array(64).fill(70_000), 2, 32, null), 'LUTRA_UNSUPPORTED'],
       [() => addon.quantizeLowBit(code, new Float32Array(63), 2, 32, null), 'LUTRA_INVALID_ARGUMENT'],
       [() => addon.quantizeLowBit(code, new Float32Array(64), 2, 32, new Float32Array(32)), 'LUTRA_INVALID_ARGUMENT'],
       [() => addon.quantizeLowBit(code, new Float32Array(64), 2, 32, new Float32Array(2).fill(1)), 'LUTRA_INVALID_ARGUMENT'],
