@@ -46,7 +46,24 @@ describe('evaluate', () => {
     expect(two.kl).toBeGreaterThan(2 * four.kl);
   });
 
-  it('takes the columns that matter from the calibration text, for the layers and for lm_head', async () => {
+  it('is closer to the source where columns that matter are known', async () => {
+    let [weighted, plain] = [0, 0];
+    for (const seed of [1, 2, 3]) {
+      const file = { seed, storages: ['f16'], head: 'f16', gainSpread: 1.5 } as const;
+      const choice = { cpuWeights: 'w4g32' } as const;
+      const models = {
+        spread: await makeTiny(root, `spread${seed}`, null, file),
+        weighted: await makeTiny(root, `weighted${seed}`, null, file, choice),
+        plain: await makeTiny(root, `plain${seed}`, null, file, { ...choice, calibrationText: undefined }),
+      };
+      for (const [name, { directory }] of Object.entries(models)) directories.set(name, directory);
+      weighted += (await compare('weighted', 'spread')).kl;
+      plain += (await compare('plain', 'spread')).kl;
+    }
+    expect(weighted).toBeLessThan(0.75 * plain);
+  });
+
+  it('takes them from the calibration text, for the layers and for lm_head', async () => {
     const choice = { cpuWeights: 'w2g64', lmHead: 'w3g32' } as const;
     const file = { seed: 5, storages: ['f16'], head: 'f16' } as const;
     const weighted = await makeTiny(root, 'weighted', null, file, choice);

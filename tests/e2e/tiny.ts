@@ -127,6 +127,8 @@ export interface TinyFileOptions {
   head?: Storage;
   tied?: boolean;
   ropeFactors?: boolean;
+  /** How far the gains of the norms spread, as the deviation of their logarithm: channels that matter more than others. */
+  gainSpread?: number;
   /** Where blocks are longer than the rows of the tiny model. */
   sizes?: { hidden: number; ffn: number; headDim: number };
 }
@@ -143,13 +145,20 @@ export interface TinyFile {
 /** Writes a GGUF file. Vectors hold values that F16 holds too. */
 export function writeTinyFile(
   path: string,
-  { seed = 1, storages = ['q4_1'], head, tied = true, ropeFactors = false, sizes = TINY }: TinyFileOptions,
+  { seed = 1, storages = ['q4_1'], head, tied = true, ropeFactors = false, gainSpread = 0, sizes = TINY }: TinyFileOptions,
 ): TinyFile {
   const arch = { ...TINY, ...sizes, vocab: VOCAB, maxContext: CONTEXT, tied, ropeFactors };
   const { spec, weights: random } = tinyModel({ seed, arch });
   const tensors: GgufTensorInput[] = [];
   const weights = new Map<string, Weight>();
   const interleaved = new Map<string, Weight>();
+  const gains = new Random(seed + 1);
+  for (const [name, { data }] of random) {
+    if (gainSpread > 0 && name.endsWith('_norm'))
+      data.forEach((gain, i) => {
+        data[i] = gain * Math.exp(gainSpread * gains.normal());
+      });
+  }
   let turn = 0;
   for (const [name, weight] of random) {
     const { shape } = weight;
