@@ -1,4 +1,5 @@
 /** The tokenizer files of a checkpoint as those of a model directory. */
+import { Tokenizer } from '@huggingface/tokenizers';
 import { isObject } from '../../files/read.js';
 import type { ModelSpec } from '../../graph/spec.js';
 import { END_TOKENS, type TokenizerFiles } from '../tokenizer-json.js';
@@ -18,14 +19,35 @@ function isByteLevel(value: unknown): boolean {
   return value.type === 'ByteLevel' || (Array.isArray(parts) && parts.some(isByteLevel));
 }
 
-function addedTokens(tokenizer: Fields): AddedToken[] {
+const isId = (value: unknown, vocab: number): value is number =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) < vocab;
+
+function addedTokens(tokenizer: Fields, vocab: number): AddedToken[] {
   const list: unknown = tokenizer.get('added_tokens') ?? [];
   if (!Array.isArray(list)) throw tokenizer.wrong('added_tokens', 'a list');
   return (list as unknown[]).map((entry) => {
-    if (isObject(entry) && typeof entry.content === 'string' && Number.isInteger(entry.id))
-      return { id: entry.id as number, content: entry.content, special: entry.special === true };
-    throw tokenizer.wrong('added_tokens', 'a list of tokens with id and content');
+    if (isObject(entry) && typeof entry.content === 'string' && isId(entry.id, vocab))
+      return { id: entry.id, content: entry.content, special: entry.special === true };
+    throw tokenizer.wrong('added_tokens', `a list of tokens with content and an id below ${vocab}`);
   });
+}
+
+/** Throws unless it is a byte-level BPE whose tokens the model has, and one that can be used. */
+function checkUsable(tokenizer: Fields, vocab: number): void {
+  const model = tokenizer.object('model');
+  const kind = model?.string('type', 'BPE');
+  const remedy = 'lutra converts byte-level BPE tokenizers.';
+  if (!model || kind !== 'BPE') throw tokenizer.unsupported(`its tokenizer is of kind "${kind ?? 'none'}"`, remedy);
+  if (!isByteLevel(tokenizer.get('decoder'))) throw tokenizer.unsupported('its tokenizer is not byte-level', remedy);
+  const tokens = model.object('vocab')?.values ?? {};
+  for (const [token, id] of Object.entries(tokens)) {
+    if (!isId(id, vocab)) throw model.wrong('vocab', `an id below ${vocab} for ${JSON.stringify(token)}`);
+  }
+  try {
+    new Tokenizer(tokenizer.values, {}).encode('a 1', { add_special_tokens: false });
+  } catch (error) {
+    throw tokenizer.unsupported(`its tokenizer cannot be used: ${String(error)}`, remedy);
+  }
 }
 
 /** The text of a token in tokenizer_config.json, where it may be an object. */
@@ -41,7 +63,7 @@ function idsOf(fields: Fields | undefined, name: string, vocab: number): number[
   if (fields === undefined || value === undefined) return [];
   const ids: unknown[] = Array.isArray(value) ? value : [value];
   return ids.map((id) => {
-    if (typeof id === 'number' && Number.isInteger(id) && id >= 0 && id < vocab) return id;
+    if (isId(id, vocab)) return id;
     throw fields.wrong(name, `ids of tokens below ${vocab}`);
   });
 }
@@ -69,13 +91,8 @@ function addsBos(value: unknown, bos: string | null): boolean {
 export async function readTokenizer(checkpoint: Checkpoint, vocab: number): Promise<TokenizerFiles> {
   const tokenizer = await checkpoint.json('tokenizer.json');
   if (!tokenizer) throw checkpoint.bad('there is no tokenizer.json');
-  const kind = tokenizer.object('model')?.string('type', 'BPE');
-  if (kind !== 'BPE' || !isByteLevel(tokenizer.get('decoder')))
-    throw tokenizer.unsupported(
-      `its tokenizer is ${kind === 'BPE' ? 'not byte-level' : `of kind "${kind}"`}`,
-      'lutra converts byte-level BPE tokenizers.',
-    );
-  const added = addedTokens(tokenizer);
+  const added = addedTokens(tokenizer, vocab);
+  checkUsable(tokenizer, vocab);
   const config = await checkpoint.json('tokenizer_config.json');
   const generation = await checkpoint.json('generation_config.json');
   const idOf = (text: string | null) => added.find(({ content }) => content === text)?.id ?? null;

@@ -171,6 +171,21 @@ const configs: BadCase[] = [
   changed('a tokenizer that is not byte-level', 'LUTRA_UNSUPPORTED', 'byte-level', {}, ({ tokenizer }) =>
     Object.assign(tokenizer, { decoder: { type: 'Metaspace' } }),
   ),
+  changed('a tokenizer without a vocabulary', 'LUTRA_UNSUPPORTED', 'cannot be used', {}, ({ tokenizer }) =>
+    Object.assign(tokenizer, { model: { type: 'BPE' } }),
+  ),
+  changed('a vocabulary that is a list', 'LUTRA_BAD_FILE', 'vocab', {}, ({ tokenizer }) =>
+    Object.assign(tokenizer, { model: { type: 'BPE', vocab: ['a'], merges: [] } }),
+  ),
+  changed('a token that the model has not', 'LUTRA_BAD_FILE', 'an id below 288 for "b"', {}, ({ tokenizer }) =>
+    Object.assign(tokenizer, { model: { type: 'BPE', vocab: { a: 287, b: 288 }, merges: [] } }),
+  ),
+  changed('an added token that the model has not', 'LUTRA_BAD_FILE', 'added_tokens', {}, ({ tokenizer }) =>
+    Object.assign(tokenizer, { added_tokens: [{ id: 4711, content: '<x>' }] }),
+  ),
+  changed('a pattern that is none', 'LUTRA_UNSUPPORTED', 'cannot be used', {}, ({ tokenizer }) =>
+    Object.assign(tokenizer, { pre_tokenizer: { type: 'Split', pattern: { Regex: '(' }, behavior: 'Isolated', invert: false } }),
+  ),
   changed('added tokens that are none', 'LUTRA_BAD_FILE', 'added_tokens', {}, ({ tokenizer }) =>
     Object.assign(tokenizer, { added_tokens: [7] }),
   ),
