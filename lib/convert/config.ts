@@ -1,10 +1,12 @@
-/** `config.json` in the words of Hugging Face's Llama configuration. */
+/** `config.json` in the words of Hugging Face. */
 import type { ArchSpec, ModelSpec } from '../graph/spec.js';
+import { importFamily } from './families/index.js';
 
 export function hfConfig(arch: ArchSpec, tokens: ModelSpec['tokens']): object {
+  const { architecture, modelType } = importFamily(arch.family).huggingFace;
   return {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
+    architectures: [architecture],
+    model_type: modelType,
     vocab_size: arch.vocab,
     hidden_size: arch.hidden,
     intermediate_size: arch.ffn,

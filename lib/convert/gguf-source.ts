@@ -1,7 +1,7 @@
 /** A GGUF file as a model to convert. */
 import { basename } from 'node:path';
-import { readArch } from './families.js';
 import { GgufFile } from './gguf.js';
+import { readArch } from './gguf-arch.js';
 import { listGgufTensors } from './gguf-tensors.js';
 import type { ModelSource } from './tensors.js';
 import { buildTokenizer } from './tokenizer-json.js';

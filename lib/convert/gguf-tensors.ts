@@ -3,9 +3,10 @@ import { type BlockType, DTYPES, isBlockType, needsWholeBlocks } from '../graph/
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, LinearName } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
-import { GGUF_LINEARS, type GgufFamily } from './families.js';
+import type { GgufFamily } from './families/index.js';
 import { notFiniteHalf } from './floats.js';
 import type { GgufFile, GgufTensor } from './gguf.js';
+import { GGUF_LINEARS } from './gguf-arch.js';
 import { unpermuteRows } from './rows.js';
 import { type CpuTensor, checkFinite, lowBitSlab, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
 import { ternaryRows } from './ternary.js';

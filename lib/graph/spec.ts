@@ -31,9 +31,10 @@ export interface LinearSpec {
   layout: 'fc' | 'conv';
 }
 
-/** What differs between decoders of the Llama family, as data. */
+/** What differs between decoders, as data. */
 export interface ArchSpec {
-  family: 'llama';
+  /** Which of the shared blocks they are made of: a name in lib/models/families. */
+  family: string;
   vocab: number;
   hidden: number;
   ffn: number;

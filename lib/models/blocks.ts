@@ -3,12 +3,14 @@ import type { GraphBuilder } from '../graph/builder.js';
 import { isBlockType } from '../graph/dtype.js';
 import type { ModelSpec } from '../graph/spec.js';
 import type { TensorId } from '../graph/tensor.js';
+import type { ModelFamily } from './families/index.js';
 import type { Observer } from './sites.js';
 import type { Weights } from './weights.js';
 
 export interface Decoder {
   readonly g: GraphBuilder;
   readonly spec: ModelSpec;
+  readonly family: ModelFamily;
   readonly weights: Weights;
   /** Float arithmetic in the CPU's linears instead of 8-bit activations. */
   readonly exact: boolean;

@@ -12,6 +12,7 @@ import {
   type QuantRange,
   type TensorSpec,
 } from '../graph/spec.js';
+import { type ModelFamily, modelFamily } from './families/index.js';
 
 export const LINEAR_NAMES: readonly LinearName[] = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'];
 
@@ -136,7 +137,7 @@ function checkOrigin(spec: ModelSpec): void {
 }
 
 /** Names, shapes and whether only F32 will do, of all tensors of cpu.safetensors. */
-function* expectedTensors(arch: ArchSpec): Generator<{ name: string; shape: readonly number[]; f32: boolean }> {
+function* expectedTensors(arch: ArchSpec, { qkNorm }: ModelFamily): Generator<{ name: string; shape: readonly number[]; f32: boolean }> {
   const vector = (name: string, length: number) => ({ name, shape: [length], f32: true });
   const matrix = (name: string, shape: readonly number[]) => ({ name, shape, f32: false });
   yield matrix('embed', [arch.vocab, arch.hidden]);
@@ -146,6 +147,7 @@ function* expectedTensors(arch: ArchSpec): Generator<{ name: string; shape: read
   for (let layer = 0; layer < arch.layers; layer++) {
     yield vector(`layers.${layer}.attn_norm`, arch.hidden);
     yield vector(`layers.${layer}.ffn_norm`, arch.hidden);
+    if (qkNorm) for (const norm of ['q_norm', 'k_norm']) yield vector(`layers.${layer}.${norm}`, arch.headDim);
     for (const name of LINEAR_NAMES) {
       const shape = linearShape(arch, name);
       yield matrix(linearKey(layer, name), shape);
@@ -176,25 +178,20 @@ function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shap
   checkOrder(spec, name, shape[1]);
 }
 
-/** What has to be right before the family is looked up. */
-export function checkFrame(spec: ModelSpec): void {
-  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${shown(spec.format)}; this version reads format ${MODEL_FORMAT}`);
-  partial(spec.arch, 'arch');
-}
-
 /**
  * Architecture, tokens and tensors, without the NPU linears: what a plan without NPU or for calibration needs. The fields may hold anything that JSON can.
  * Throws LUTRA_BAD_FILE, LUTRA_UNSUPPORTED.
  */
 export function checkModel(spec: ModelSpec): void {
-  checkFrame(spec);
+  if (spec.format !== MODEL_FORMAT) throw badSpec(`format ${shown(spec.format)}; this version reads format ${MODEL_FORMAT}`);
+  const family = modelFamily(partial(spec.arch, 'arch').family);
   checkArch(spec.arch);
   checkCount(spec.chunk, 'chunk', MAX_CHUNK);
   checkOrigin(spec);
   checkTokens(spec);
   partial(spec.tensors, 'tensors');
   partial(spec.linears, 'linears');
-  for (const tensor of expectedTensors(spec.arch)) checkTensor(spec, tensor);
+  for (const tensor of expectedTensors(spec.arch, family)) checkTensor(spec, tensor);
 }
 
 /** A static encoding that can be written and holds zero exactly. */

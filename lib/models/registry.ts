@@ -1,29 +1,16 @@
-/** Families by name, and the one way to a plan. */
-import { LutraError } from '../graph/errors.js';
+/** The one way to a plan. */
 import type { Graph } from '../graph/graph.js';
-import type { ArchSpec, ModelSpec } from '../graph/spec.js';
-import { checkFrame, checkModel, checkSpec } from './check-spec.js';
-import { type BuiltPlan, buildLlama } from './llama.js';
+import type { ModelSpec } from '../graph/spec.js';
+import { checkModel, checkSpec } from './check-spec.js';
+import { type BuiltPlan, buildDecoder } from './decoder.js';
 import type { Calibrate, PlanOptions } from './options.js';
 import type { CalibrationSite } from './sites.js';
 
-const FAMILIES: Readonly<Record<ArchSpec['family'], (spec: ModelSpec, options: PlanOptions) => BuiltPlan>> = {
-  llama: buildLlama,
-};
-
 function build(spec: ModelSpec, options: PlanOptions): BuiltPlan {
-  checkFrame(spec);
-  if (!Object.hasOwn(FAMILIES, spec.arch.family)) {
-    throw new LutraError(
-      'LUTRA_UNSUPPORTED',
-      `Model family ${spec.arch.family} is unknown.`,
-      `Known: ${Object.keys(FAMILIES).join(', ')}.`,
-    );
-  }
   // Output ranges are not known yet while they are being measured.
   if (options.calibrate === undefined) checkSpec(spec);
   else checkModel(spec);
-  return FAMILIES[spec.arch.family](spec, options);
+  return buildDecoder(spec, options);
 }
 
 /**

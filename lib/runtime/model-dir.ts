@@ -76,7 +76,6 @@ async function readSpec(path: string): Promise<ModelSpec> {
 function frameProblem({ format, arch, hashes }: Record<string, unknown>): { what: string; unsupported?: boolean } | undefined {
   if (format !== MODEL_FORMAT) return { what: `has format ${show(format)}, this version reads format ${MODEL_FORMAT}.`, unsupported: true };
   if (!isObject(arch)) return { what: "has no object 'arch'." };
-  if (arch.family !== 'llama') return { what: `is of family ${show(arch.family)}, this version runs 'llama'.`, unsupported: true };
   if (!isObject(hashes) || !isFileHashes(hashes.cpu) || !(hashes.npu === null || isFileHashes(hashes.npu)))
     return { what: "has no 'hashes' of the weight files." };
   const { tokenizer } = hashes;

@@ -1,12 +1,11 @@
 /** config.json of Hugging Face as an {@link ArchSpec}. */
 import type { ArchSpec } from '../../graph/spec.js';
+import { IMPORT_FAMILIES, type ImportFamily } from '../families/index.js';
 import type { Fields } from './fields.js';
 
-/** Values of `model_type` whose blocks are those of Llama. */
-const MODEL_TYPES: Readonly<Record<string, Pick<ArchSpec, 'family'>>> = { llama: { family: 'llama' } };
 /** What lacks for others, where somebody may expect them. */
 const MISSING: Readonly<Record<string, string>> = { bitnet: ', whose blocks have norms before o and down and a squared ReLU' };
-const ACTIVATIONS: Readonly<Record<string, ArchSpec['activation']>> = { silu: 'silu', swish: 'silu' };
+const ACTIVATIONS: Readonly<Record<string, ArchSpec['activation']>> = { silu: 'silu', swish: 'silu', relu: 'relu' };
 
 /** What a plan can hold. */
 const MAX_HEAD_DIM = 1024;
@@ -45,28 +44,43 @@ function readRope(config: Fields, headDim: number): Rope {
   throw config.unsupported(`its RoPE scaling is "${type}"`);
 }
 
+function familyOf(config: Fields): ImportFamily {
+  const type = config.string('model_type');
+  const found = IMPORT_FAMILIES.find(({ huggingFace }) => huggingFace.modelType === type);
+  if (found) return found;
+  throw config.unsupported(
+    `its model_type is "${type}"${Object.hasOwn(MISSING, type) ? MISSING[type] : ''}`,
+    `lutra converts: ${IMPORT_FAMILIES.map(({ huggingFace }) => huggingFace.modelType).join(', ')}.`,
+  );
+}
+
+/** Keys that say of a model that it computes what lutra does not. */
+function refuseUnknownMechanisms(config: Fields): void {
+  if (config.boolean('mlp_bias', false)) throw config.unsupported('its MLP has biases');
+  if (config.boolean('use_sliding_window', false)) throw config.unsupported('its attention looks at a sliding window');
+  const types: unknown = config.get('layer_types') ?? [];
+  if (!Array.isArray(types)) throw config.wrong('layer_types', 'a list');
+  const other = (types as unknown[]).find((type) => type !== 'full_attention');
+  if (other !== undefined) throw config.unsupported(`it has layers of type ${JSON.stringify(other)}`);
+}
+
 /** Shape facts of a model. Errors: LUTRA_UNSUPPORTED, LUTRA_BAD_FILE. */
 export function readArch(config: Fields): { arch: ArchSpec; ropeFactors: Float32Array | null } {
-  const type = config.string('model_type');
-  const known = Object.hasOwn(MODEL_TYPES, type) ? MODEL_TYPES[type] : undefined;
-  if (!known)
-    throw config.unsupported(
-      `its model_type is "${type}"${Object.hasOwn(MISSING, type) ? MISSING[type] : ''}`,
-      `lutra converts: ${Object.keys(MODEL_TYPES).join(', ')}.`,
-    );
-  const act = config.string('hidden_act', 'silu');
+  const { family, biases, activation: usual, huggingFace } = familyOf(config);
+  const { defaults } = huggingFace;
+  const act = config.string('hidden_act', usual);
   const activation = Object.hasOwn(ACTIVATIONS, act) ? ACTIVATIONS[act] : undefined;
   if (!activation) throw config.unsupported(`its hidden_act is "${act}"`);
-  if (config.boolean('mlp_bias', false)) throw config.unsupported('its MLP has biases');
+  refuseUnknownMechanisms(config);
   const hidden = config.integer('hidden_size', 1);
   const heads = config.integer('num_attention_heads', 1);
   const kvHeads = config.integer('num_key_value_heads', 1, heads);
-  const headDim = config.integer('head_dim', 2, Math.floor(hidden / heads), MAX_HEAD_DIM);
+  const headDim = config.integer('head_dim', 2, defaults.headDim ?? Math.floor(hidden / heads), MAX_HEAD_DIM);
   if (heads % kvHeads !== 0 || headDim % 2 !== 0)
     throw config.unsupported(`${heads} heads and ${kvHeads} key heads of ${headDim} dimensions do not fit together`);
   const { theta, factors } = readRope(config, headDim);
   const arch: ArchSpec = {
-    ...known,
+    family,
     vocab: config.integer('vocab_size', 1),
     hidden,
     ffn: config.integer('intermediate_size', 1),
@@ -74,14 +88,14 @@ export function readArch(config: Fields): { arch: ArchSpec; ropeFactors: Float32
     heads,
     kvHeads,
     headDim,
-    maxContext: config.integer('max_position_embeddings', 1, 2048),
+    maxContext: config.integer('max_position_embeddings', 1, defaults.maxContext),
     ropeTheta: theta,
     ropeInterleaved: false,
     ropeFactors: factors !== null,
     rmsEps: config.positive('rms_norm_eps', 1e-6),
-    tied: config.boolean('tie_word_embeddings', false),
+    tied: config.boolean('tie_word_embeddings', defaults.tied),
     activation,
-    qkvBias: config.boolean('attention_bias', false),
+    qkvBias: biases === 'always' || config.boolean('attention_bias', false),
   };
   return { arch, ropeFactors: factors };
 }

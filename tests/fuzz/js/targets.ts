@@ -1,8 +1,8 @@
 /** What the JavaScript fuzzer drives: every parser of bytes that come from outside. A target throws LutraError or nothing. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readArch } from '../../../lib/convert/families.js';
 import { GgufFile } from '../../../lib/convert/gguf.js';
+import { readArch } from '../../../lib/convert/gguf-arch.js';
 import { ternaryRows } from '../../../lib/convert/ternary.js';
 import { buildTokenizer } from '../../../lib/convert/tokenizer-json.js';
 import { sealJson } from '../../../lib/files/sealed.js';

@@ -4,6 +4,7 @@ import { GraphBuilder } from '../../../lib/graph/builder.js';
 import { NO_QUANT } from '../../../lib/graph/tensor.js';
 import type { Decoder } from '../../../lib/models/blocks.js';
 import { mlp } from '../../../lib/models/decoder-npu.js';
+import { modelFamily } from '../../../lib/models/families/index.js';
 import { encodingIn } from '../../../lib/models/npu-linear.js';
 import { Weights } from '../../../lib/models/weights.js';
 import { tinyModel } from '../../reference/tiny.js';
@@ -12,7 +13,7 @@ function nodesOfMlp(activation: 'silu' | 'relu'): string[] {
   const { spec } = tinyModel({ arch: { activation } });
   const { vocab, hidden, layers, heads, kvHeads, headDim } = spec.arch;
   const g = new GraphBuilder({ vocab, hidden, layers, heads, kvHeads, headDim, maxContext: 8, chunk: 8, kvType: 'f16' });
-  const d: Decoder = { g, spec, weights: new Weights(g, spec), exact: false, observer: null };
+  const d: Decoder = { g, spec, family: modelFamily(spec.arch.family), weights: new Weights(g, spec), exact: false, observer: null };
   g.program('npu', '', () => {
     const x = g.cpu.embed(d.weights.embed(), 'f16', 'x');
     const m = mlp(d, 0, x, x);

@@ -176,7 +176,7 @@ describe('options', () => {
       /no NPU weights/,
     ],
     'an unknown family': [
-      () => buildPlan(tinyModel({ arch: { family: 'mamba' as 'llama' } }).spec, { mode: 'cpu', contextSize: 8 }),
+      () => buildPlan(tinyModel({ arch: { family: 'mamba' } }).spec, { mode: 'cpu', contextSize: 8 }),
       'LUTRA_UNSUPPORTED',
       /mamba/,
     ],

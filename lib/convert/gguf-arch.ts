@@ -1,23 +1,11 @@
-/**
- * What differs between the architectures that GGUF files declare, as data, and the metadata of a file as an {@link ArchSpec}.
- */
+/** The metadata of a GGUF file as an {@link ArchSpec}. */
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, LinearName } from '../graph/spec.js';
+import { type GgufFamily, IMPORT_FAMILIES, type ImportFamily } from './families/index.js';
 import type { GgufFile } from './gguf.js';
 
-/** One value of `general.architecture`. */
-export interface GgufFamily {
-  family: ArchSpec['family'];
-  activation: ArchSpec['activation'];
-  /** q and k rows are permuted for interleaved RoPE; the converter puts them back. */
-  permutedQk: boolean;
-  /** Used when the file has no `rope.freq_base`. */
-  defaultRopeTheta: number;
-}
-
-export const GGUF_FAMILIES: Readonly<Record<string, GgufFamily>> = {
-  llama: { family: 'llama', activation: 'silu', permutedQk: true, defaultRopeTheta: 10_000 },
-};
+/** Used when a file has no `rope.freq_base`. */
+const DEFAULT_ROPE_THETA = 10_000;
 
 /** GGUF name of a linear's tensor within `blk.N.`, without `.weight`. */
 export const GGUF_LINEARS: Readonly<Record<LinearName, string>> = {
@@ -30,18 +18,20 @@ export const GGUF_LINEARS: Readonly<Record<LinearName, string>> = {
   down: 'ffn_down',
 };
 
+type GgufImport = ImportFamily & { gguf: GgufFamily };
+
+const IMPORTS = IMPORT_FAMILIES.filter((one): one is GgufImport => one.gguf !== null);
+
 /** The family of a file, or LUTRA_UNSUPPORTED. */
-export function familyOf(file: GgufFile): { name: string; family: GgufFamily } {
+function familyOf(file: GgufFile): GgufImport {
   const name = file.string('general.architecture');
-  const family = Object.hasOwn(GGUF_FAMILIES, name) ? GGUF_FAMILIES[name] : undefined;
-  if (!family) {
-    throw new LutraError(
-      'LUTRA_UNSUPPORTED',
-      `${file.path} holds a model of architecture "${name}"`,
-      `lutra converts: ${Object.keys(GGUF_FAMILIES).join(', ')}.`,
-    );
-  }
-  return { name, family };
+  const found = IMPORTS.find(({ gguf }) => gguf.architecture === name);
+  if (found) return found;
+  throw new LutraError(
+    'LUTRA_UNSUPPORTED',
+    `${file.path} holds a model of architecture "${name}"`,
+    `lutra converts: ${IMPORTS.map(({ gguf }) => gguf.architecture).join(', ')}.`,
+  );
 }
 
 function unsupported(file: GgufFile, what: string): LutraError {
@@ -71,13 +61,14 @@ export function shortestFloat32(value: number): number {
 
 /** Shape facts of the model in a file. Errors: LUTRA_UNSUPPORTED, LUTRA_BAD_FILE. */
 export function readArch(file: GgufFile): { arch: ArchSpec; family: GgufFamily } {
-  const { name: prefix, family } = familyOf(file);
+  const { family, biases, activation, gguf } = familyOf(file);
+  const prefix = gguf.architecture;
   const hidden = file.integer(`${prefix}.embedding_length`, 1);
   const heads = file.integer(`${prefix}.attention.head_count`, 1);
   const kvHeads = file.integer(`${prefix}.attention.head_count_kv`, 1, heads);
   const headDim = file.integer(`${prefix}.attention.key_length`, 2, Math.floor(hidden / heads));
   const arch: ArchSpec = {
-    family: family.family,
+    family,
     vocab: file.strings('tokenizer.ggml.tokens').length,
     hidden,
     ffn: file.integer(`${prefix}.feed_forward_length`, 1),
@@ -86,13 +77,13 @@ export function readArch(file: GgufFile): { arch: ArchSpec; family: GgufFamily }
     kvHeads,
     headDim,
     maxContext: file.integer(`${prefix}.context_length`, 1),
-    ropeTheta: file.positive(`${prefix}.rope.freq_base`, family.defaultRopeTheta),
+    ropeTheta: file.positive(`${prefix}.rope.freq_base`, DEFAULT_ROPE_THETA),
     ropeInterleaved: false,
     ropeFactors: file.tensors.has('rope_freqs.weight'),
     rmsEps: shortestFloat32(file.positive(`${prefix}.attention.layer_norm_rms_epsilon`)),
     tied: !file.tensors.has('output.weight'),
-    activation: family.activation,
-    qkvBias: file.tensors.has('blk.0.attn_q.bias'),
+    activation,
+    qkvBias: biases === 'always' || file.tensors.has('blk.0.attn_q.bias'),
   };
   if (heads % kvHeads !== 0 || headDim % 2 !== 0) {
     throw new LutraError(
@@ -102,5 +93,5 @@ export function readArch(file: GgufFile): { arch: ArchSpec; family: GgufFamily }
     );
   }
   refuseUnknownMechanisms(file, prefix, arch);
-  return { arch, family };
+  return { arch, family: gguf };
 }
