@@ -9,6 +9,7 @@ import { Fields } from './fields.js';
 const REMEDY = 'Download or export the model again.';
 const INDEX = 'model.safetensors.index.json';
 const BLOCK_BYTES = 1 << 20;
+const MAX_DEPTH = 64;
 
 /** Bytes of an element by the format's names. */
 const ELEMENT_BYTES: Readonly<Record<string, number>> = {
@@ -140,7 +141,7 @@ export class Checkpoint {
 function tensorProblem({ dtype, shape, begin, end }: StoredTensor, size: number): string | undefined {
   const element = Object.hasOwn(ELEMENT_BYTES, dtype) ? ELEMENT_BYTES[dtype] : undefined;
   if (element === undefined) return `has the unknown type ${dtype}`;
-  if (!shape.every((length) => Number.isInteger(length) && length >= 0)) return `has the shape ${JSON.stringify(shape)}`;
+  if (!shape.every((length) => Number.isInteger(length) && length >= 0)) return 'has a shape that is no list of lengths';
   const bytes = shape.reduce((product, length) => product * length, element);
   if (bytes !== end - begin) return `is ${dtype} [${shape.join(', ')}] in ${end - begin} bytes`;
   if (end > size) return `ends at byte ${end}, the file has ${size}: it is truncated`;
@@ -158,7 +159,24 @@ async function readOptional(path: string): Promise<Buffer | undefined> {
 
 async function readFields(path: string): Promise<Fields | undefined> {
   const bytes = await readOptional(path);
-  return bytes && new Fields(path, jsonObject(bytes, path, { remedy: REMEDY }));
+  if (!bytes) return undefined;
+  if (depthOf(bytes) > MAX_DEPTH) throw new LutraError('LUTRA_BAD_FILE', `${path} nests values more than ${MAX_DEPTH} deep`, REMEDY);
+  return new Fields(path, jsonObject(bytes, path, { remedy: REMEDY }));
+}
+
+/** How deep the brackets of JSON nest: what goes into values one by one must not run out of stack. */
+function depthOf(json: Uint8Array): number {
+  const [quote, backslash] = [0x22, 0x5c];
+  let [depth, most, inString] = [0, 0, false];
+  for (let at = 0; at < json.length; at++) {
+    const byte = json[at];
+    if (inString && byte === backslash) at++;
+    else if (byte === quote) inString = !inString;
+    else if (inString) continue;
+    else if (byte === 0x5b || byte === 0x7b) most = Math.max(most, ++depth);
+    else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
+  return most;
 }
 
 /** Names of the weight files: those of the index, the one that has the usual name, or the only one there is. */

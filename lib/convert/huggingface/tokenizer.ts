@@ -15,8 +15,7 @@ interface AddedToken {
 /** `{"type": "ByteLevel"}`, alone or in a sequence. */
 function isByteLevel(value: unknown): boolean {
   if (!isObject(value)) return false;
-  const parts = [value.decoders, value.pretokenizers].find(Array.isArray);
-  return value.type === 'ByteLevel' || (Array.isArray(parts) && parts.some(isByteLevel));
+  return value.type === 'ByteLevel' || (Array.isArray(value.decoders) && value.decoders.some(isByteLevel));
 }
 
 const isId = (value: unknown, vocab: number): value is number =>

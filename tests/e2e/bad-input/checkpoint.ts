@@ -65,6 +65,12 @@ const files: BadCase[] = [
     writeFileSync(join(directory, 'config.json'), '{'),
   ),
   spoiled('a config.json that is a list', 'LUTRA_BAD_FILE', 'config.json', (directory) => json(join(directory, 'config.json'), [1])),
+  spoiled('a config.json of lists in lists', 'LUTRA_BAD_FILE', 'config.json nests', (directory) =>
+    writeFileSync(join(directory, 'config.json'), `{"rope_scaling":${'['.repeat(1e5)}${']'.repeat(1e5)}}`),
+  ),
+  spoiled('a tokenizer of lists in lists', 'LUTRA_BAD_FILE', 'tokenizer.json nests', (directory) =>
+    writeFileSync(join(directory, 'tokenizer.json'), `{"decoder":${'{"decoders":['.repeat(5e4)}${']}'.repeat(5e4)}}`),
+  ),
   spoiled('no weights', 'LUTRA_BAD_FILE', 'no safetensors file', (directory) => rmSync(join(directory, WEIGHTS))),
   spoiled('two files without an index', 'LUTRA_BAD_FILE', '2 safetensors files', (directory) => {
     for (const name of ['a', 'b']) writeFileSync(join(directory, `${name}.safetensors`), '');
