@@ -319,6 +319,26 @@ TEST(Plan, RecordsThatTwoReferToAreRefused) {
   EXPECT_EQ(code_of([&] { plan::Plan::parse(overlapping); }), ErrorCode::kBadPlan);
 }
 
+/// A plan that hands on x in the order `order`.
+std::vector<std::byte> permuted(DType order, uint32_t length, TensorKind kind = TensorKind::kWeight) {
+  test::PlanWriter p({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, 1});
+  const uint32_t embed = p.tensor("embed", DType::kF16, TensorKind::kWeight, RowsKind::kFixed, {kVocab, kHidden}, "embed");
+  const uint32_t x = p.tensor("x", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  const uint32_t o = p.tensor("o", order, kind, RowsKind::kFixed, {length}, kind == TensorKind::kWeight ? "o" : "");
+  const uint32_t y = p.tensor("y", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  p.step(StepOp::kEmbed, {embed}, {x});
+  p.step(StepOp::kPermute, {x, o}, {y});
+  p.program("cpu", plan::kNoIndex);
+  return p.encode();
+}
+
+TEST(Plan, AnOrderHasANumberForEachColumn) {
+  EXPECT_NO_THROW(plan::Plan::parse(permuted(DType::kU32, kHidden)));
+  EXPECT_EQ(code_of([] { plan::Plan::parse(permuted(DType::kU32, kHidden - 1)); }), ErrorCode::kBadPlan);
+  EXPECT_EQ(code_of([] { plan::Plan::parse(permuted(DType::kF32, kHidden)); }), ErrorCode::kBadPlan);
+  EXPECT_EQ(code_of([] { plan::Plan::parse(permuted(DType::kU32, kHidden, TensorKind::kActivation)); }), ErrorCode::kBadPlan);
+}
+
 TEST(Plan, WeightsOfTheWrongSizeAreNamed) {
   Weights w;
   session::EngineOptions options;

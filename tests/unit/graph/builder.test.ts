@@ -169,6 +169,8 @@ describe('inference', () => {
     'conversion to itself': [(g, x) => g.cpu.convert(x, 'f32', 'y'), /to itself/],
     'quantising without an encoding': [(g, x) => g.cpu.quantize(x, { dtype: 'u8', quant: NO_QUANT }, 'y'), /no encoding/],
     'selecting rows twice': [(g, x) => g.cpu.selectRows(g.cpu.selectRows(x, 'a'), 'b'), /select_rows of/],
+    'an order of other columns': [(g, x) => g.cpu.permute(x, g.weight('o', 'u32', [63]), 'y'), /order is u32/],
+    'an order of floats': [(g, x) => g.cpu.permute(x, g.weight('o', 'f32', [64]), 'y'), /order/],
     'a shadow of nothing': [
       (g, x) => g.cpu.shadow({ x, encoding: U8, weight: w8(g, 's', [1, 1, 64, 64], 3) }, 'f32', 'y'),
       /neither base nor/,
