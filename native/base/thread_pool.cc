@@ -1,5 +1,6 @@
 #include "base/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -43,15 +44,24 @@ bool spin(const Ready& ready) noexcept {
 
 }  // namespace
 
-// A region is published as one word, ticket = region number << 32 | tasks not yet taken. Taking a task is a compare-exchange of that word, so a worker that wakes
-// late cannot take a task of a region that it knows nothing of; and a region whose task is taken cannot end, so its descriptor may be read after that.
+// A region is published as one word, ticket = region number << 32 | workers that may still join. Joining is a compare-exchange of that word, so a worker that wakes late cannot join a region that
+// it knows nothing of; the caller closes the region when nothing is left to take and waits for those who joined, so its descriptor may be read while one is inside.
+// Tasks are dealt out as one run of neighbours a participant, who takes its own from the front, so that it reads memory in one stream, and those of others, when it has none left, from the back.
 struct ThreadPool::State {
-  // Each on its own cache line: the ticket is fought over, `pending` is hit once per task, the rest is read-mostly.
+  /// Tasks of a participant that nobody has taken: first << 32 | end.
+  struct alignas(64) Share {
+    std::atomic<uint64_t> range{0};
+  };
+
+  explicit State(uint32_t threads) : shares(threads) {}
+
+  // Each on its own cache line: the ticket is fought over, the rest is read-mostly.
   alignas(64) std::atomic<uint64_t> ticket{0};
-  alignas(64) std::atomic<uint32_t> pending{0};  // tasks not yet finished
-  alignas(64) Task task = nullptr;               // descriptor of the region; written only while no task is out
+  alignas(64) std::atomic<uint32_t> left{0};  // workers that joined and have left again
+  alignas(64) Task task = nullptr;            // descriptor of the region; written only while nobody is inside
   void* context = nullptr;
-  uint32_t tasks = 0;
+  uint32_t participants = 0;
+  std::vector<Share> shares;          // of the participants of a region; the first is the caller's
   std::atomic<uint32_t> sleepers{0};  // workers asleep or about to be
   std::atomic<bool> caller_sleeps{false};
   std::atomic<bool> stop{false};
@@ -63,24 +73,44 @@ struct ThreadPool::State {
   std::condition_variable work_done;
   std::vector<std::thread> workers;
 
-  static bool has_task(uint64_t word) noexcept { return static_cast<uint32_t>(word) != 0; }
+  static uint32_t low_word(uint64_t word) noexcept { return static_cast<uint32_t>(word); }
 
-  /// Runs tasks until none is left to take.
-  void drain() noexcept {
+  /// Takes the first or the last task of a share.
+  static bool take(Share& share, bool first, uint32_t& out) noexcept {
+    uint64_t range = share.range.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint32_t begin = static_cast<uint32_t>(range >> 32), end = low_word(range);
+      if (begin == end) return false;
+      out = first ? begin : end - 1;
+      if (share.range.compare_exchange_weak(range, first ? range + (uint64_t{1} << 32) : range - 1, std::memory_order_relaxed)) return true;
+    }
+  }
+
+  /// Runs tasks until none is left to take, its own first.
+  void drain(uint32_t participant) noexcept {
+    for (uint32_t i = 0; i < participants; ++i) {
+      Share& share = shares[(participant + i) % participants];
+      for (uint32_t one; take(share, i == 0, one);) task(context, one);
+    }
+  }
+
+  /// Joins the region that is open, if there is one.
+  void join() noexcept {
     uint64_t word = ticket.load(std::memory_order_acquire);
-    while (has_task(word)) {
+    while (low_word(word) != 0) {
       if (!ticket.compare_exchange_weak(word, word - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
-      task(context, tasks - static_cast<uint32_t>(word));
-      if (pending.fetch_sub(1, std::memory_order_seq_cst) == 1 && caller_sleeps.load(std::memory_order_seq_cst)) {
+      drain(low_word(word));
+      left.fetch_add(1, std::memory_order_seq_cst);
+      if (caller_sleeps.load(std::memory_order_seq_cst)) {
         const std::lock_guard lock(sleep_mutex);
         work_done.notify_one();
       }
-      word = ticket.load(std::memory_order_acquire);
+      return;
     }
   }
 
   void work() noexcept {
-    const auto ready = [this] { return has_task(ticket.load(std::memory_order_seq_cst)) || stop.load(std::memory_order_relaxed); };
+    const auto ready = [this] { return low_word(ticket.load(std::memory_order_seq_cst)) != 0 || stop.load(std::memory_order_relaxed); };
     while (!stop.load(std::memory_order_relaxed)) {
       if (!spin(ready)) {
         std::unique_lock lock(sleep_mutex);
@@ -88,7 +118,7 @@ struct ThreadPool::State {
         work_ready.wait(lock, ready);
         sleepers.fetch_sub(1, std::memory_order_relaxed);
       }
-      drain();
+      join();
     }
   }
 
@@ -104,14 +134,31 @@ struct ThreadPool::State {
     }
   }
 
-  void wait_done() {
-    const auto done = [this] { return pending.load(std::memory_order_seq_cst) == 0; };
+  /// Waits for the `joined` workers that may hold a task.
+  void wait_left(uint32_t joined) {
+    const auto done = [this, joined] { return left.load(std::memory_order_seq_cst) == joined; };
     if (spin(done)) return;
     // A worker that holds the last task is slow or descheduled: give it the core.
     std::unique_lock lock(sleep_mutex);
     caller_sleeps.store(true, std::memory_order_seq_cst);
     work_done.wait(lock, done);
     caller_sleeps.store(false, std::memory_order_relaxed);
+  }
+
+  /// A region of at least two tasks, on two threads or more.
+  void run_region(uint32_t tasks, Task body, void* data) {
+    task = body;
+    context = data;
+    participants = std::min<uint32_t>(tasks, static_cast<uint32_t>(shares.size()));
+    for (uint64_t i = 0; i < participants; ++i) {
+      shares[i].range.store((i * tasks / participants) << 32 | (i + 1) * tasks / participants, std::memory_order_relaxed);
+    }
+    left.store(0, std::memory_order_relaxed);
+    const uint64_t region = ((ticket.load(std::memory_order_relaxed) >> 32) + 1) << 32;
+    ticket.store(region | (participants - 1), std::memory_order_seq_cst);
+    wake(participants - 1);
+    drain(0);
+    wait_left(participants - 1 - low_word(ticket.exchange(region, std::memory_order_acq_rel)));
   }
 
   bool is_inside() const noexcept {
@@ -131,7 +178,7 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(uint32_t threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(uint32_t threads) : state_(std::make_unique<State>(threads <= kMaxThreads ? std::max(threads, 1u) : 1)) {
   if (threads > kMaxThreads) {
     throw Error(ErrorCode::kInvalidArgument, std::to_string(threads) + " threads are more than the limit of " + std::to_string(kMaxThreads),
                 "use about as many threads as the machine has cores");
@@ -164,15 +211,7 @@ void ThreadPool::run_erased(uint32_t tasks, Task task, void* context) {
   if (tasks == 1 || s.workers.empty()) {
     for (uint32_t i = 0; i < tasks; ++i) task(context, i);
   } else {
-    s.task = task;
-    s.context = context;
-    s.tasks = tasks;
-    s.pending.store(tasks, std::memory_order_relaxed);
-    const uint64_t region = (s.ticket.load(std::memory_order_relaxed) >> 32) + 1;
-    s.ticket.store(region << 32 | tasks, std::memory_order_seq_cst);
-    s.wake(tasks - 1);
-    s.drain();
-    s.wait_done();
+    s.run_region(tasks, task, context);
   }
   s.caller.store(std::thread::id(), std::memory_order_relaxed);
 }

@@ -16,9 +16,9 @@ class ThreadPool {
 
   uint32_t threads() const noexcept;
 
-  /// Runs body(task) for task = 0 … tasks−1 on the pool and the calling thread and returns when all are done. Tasks are taken from a shared
-  /// counter, so a descheduled worker delays by one task at most. `body` must not throw. Calls from several threads are serialised;
-  /// a call from inside a task runs its tasks inline.
+  /// Runs body(task) for task = 0 … tasks−1 on the pool and the calling thread and returns when all are done. Every thread takes neighbouring tasks
+  /// in order, and helps the others when it has none left, so a descheduled worker delays by one task at most. `body` must not throw. Calls from
+  /// several threads are serialised; a call from inside a task runs its tasks inline.
   template <class Body>
   void run(uint32_t tasks, const Body& body) {
     run_erased(tasks, [](void* context, uint32_t task) { (*static_cast<const Body*>(context))(task); },

@@ -28,7 +28,12 @@ Executor::Executor(const Plan& plan, const store::WeightStore& weights, kv::KvCa
   Binder binder(*this, weights, cache, pool, segments, options);
   for (const Program& program : plan.programs) {
     auto& steps = programs_.emplace_back();
-    for (const Step& step : program.steps) steps.push_back(bind_step(binder, step));
+    for (size_t i = 0; i < program.steps.size(); ++i) {
+      auto both = i + 1 < program.steps.size() ? bind_gated(binder, program.steps[i], program.steps[i + 1]) : nullptr;
+      if (both != nullptr) ++i;
+      else both = bind_step(binder, program.steps[i]);
+      steps.push_back(std::move(both));
+    }
   }
   scratch_ = AlignedBuffer(binder.scratch_bytes());
 }

@@ -1,4 +1,5 @@
 // Embedding and linear steps.
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -37,12 +38,17 @@ class Embed final : public StepRunner {
   const AlignedBuffer& scratch_;
 };
 
+constexpr uint32_t kTasksPerThread = 16;  // neighbours are read in one stream; what a descheduled thread holds delays a step
+
 /// y_i = x · W_iᵀ for weights that share x: prepared once for each arithmetic that they need, tiles of all weights cut into one list of tasks.
+/// With a silu_mul step behind, of the outputs of two packed weights, a task multiplies the same tiles of both and then their outputs. x is not read after it was prepared, so the result may
+/// lie where x was.
 class Linear final : public StepRunner {
  public:
-  Linear(Binder& b, const Step& s)
-      : pool_(b.pool()), kernel_(b.linear()), isa_(b.isa()), x_tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), scratch_(b.scratch_buffer()) {
-    const bool packed = s.attrs[0] == 0 && element_size(b.tensor(s.inputs[1]).dtype) == 0;
+  Linear(Binder& b, const Step& s, const Step* silu_mul)
+      : pool_(b.pool()), kernel_(b.linear()), ops_(b.ops()), isa_(b.isa()), x_tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), scratch_(b.scratch_buffer()),
+        gated_(silu_mul == nullptr ? nullptr : b.data<float>(silu_mul->outputs[0])) {
+    const bool packed = multiplies_packed(b, s);
     uint32_t tiles = 0;
     for (size_t i = 0; i < s.outputs.size(); ++i) {
       const kernels::PackedWeight weight = b.packed(s.inputs[i + 1]);
@@ -51,31 +57,30 @@ class Linear final : public StepRunner {
       tiles += kernels::tile_count(weight.rows);
     }
     if (packed) reserve(b);
-    // Four tasks a thread: contiguous streams, and a descheduled thread delays a step by a quarter of its share.
-    const uint32_t wanted = pool_.threads() == 1 ? 1 : pool_.threads() * 4;
-    const uint32_t grain = std::max(1u, (tiles + wanted - 1) / wanted);
-    for (uint32_t p = 0; p < parts_.size(); ++p) {
+    const uint32_t lists = gated_ == nullptr ? static_cast<uint32_t>(parts_.size()) : 1;
+    const uint32_t wanted = pool_.threads() == 1 ? 1 : pool_.threads() * kTasksPerThread;
+    const uint32_t grain = std::max(1u, (tiles * lists / static_cast<uint32_t>(parts_.size()) + wanted - 1) / wanted);
+    for (uint32_t p = 0; p < lists; ++p) {
       const uint32_t count = kernels::tile_count(parts_[p].weight.rows);
       for (uint32_t t = 0; t < count; t += grain) tasks_.push_back({p, t, std::min(count, t + grain)});
     }
   }
+
+  /// Whether x is prepared, as packed weights want it.
+  static bool multiplies_packed(const Binder& b, const Step& s) { return s.attrs[0] == 0 && element_size(b.tensor(s.inputs[1]).dtype) == 0; }
 
   void run(const Run& run) override {
     const uint32_t n = valid_rows(x_tensor_, run);
     if (n == 0) return;
     const uint32_t picked_by = run.kernel_rows(n);
     prepare(n, picked_by);
-    const std::byte* prepared[] = {at(Form::kCodes), at(Form::kTables), at(Form::kSpikeCodes)};
     pool_.run(static_cast<uint32_t>(tasks_.size()), [&](uint32_t i) {
       const Task& task = tasks_[i];
-      const Part& part = parts_[task.part];
-      if (part.form == Form::kFloat) {
-        kernel_.run_float(part.weight, x_, x_tensor_.cols, n, task.begin, task.end, part.y, part.weight.rows);
-      } else if (part.form == Form::kCodes) {
-        kernel_.run_quantized(part.weight, prepared[0], n, task.begin, task.end, part.y, part.weight.rows);
-      } else {
-        kernels::low_bit_kernel(*part.format, isa_, picked_by).run(part.weight, prepared[static_cast<size_t>(part.form)], n, task.begin, task.end, part.y, part.weight.rows);
-      }
+      if (gated_ == nullptr) return multiply(parts_[task.part], task, n, picked_by);
+      multiply(parts_[0], task, n, picked_by);
+      multiply(parts_[1], task, n, picked_by);
+      const uint32_t rows = parts_[0].weight.rows, begin = task.begin * kernels::kTileRows, end = std::min(rows, task.end * kernels::kTileRows);
+      for (size_t at = begin, r = 0; r < n; ++r, at += rows) ops_.silu_mul(parts_[0].y + at, parts_[1].y + at, end - begin, gated_ + at);
     });
   }
 
@@ -111,6 +116,17 @@ class Linear final : public StepRunner {
     b.need_scratch(offsets_[3]);
   }
 
+  void multiply(const Part& part, const Task& task, uint32_t n, uint32_t picked_by) const {
+    const uint32_t rows = part.weight.rows;
+    if (part.form == Form::kFloat) {
+      kernel_.run_float(part.weight, x_, x_tensor_.cols, n, task.begin, task.end, part.y, rows);
+    } else if (part.form == Form::kCodes) {
+      kernel_.run_quantized(part.weight, at(part.form), n, task.begin, task.end, part.y, rows);
+    } else {
+      kernels::low_bit_kernel(*part.format, isa_, picked_by).run(part.weight, at(part.form), n, task.begin, task.end, part.y, rows);
+    }
+  }
+
   std::byte* at(Form form) const { return const_cast<std::byte*>(scratch_.data()) + offsets_[static_cast<size_t>(form)]; }
 
   void prepare(uint32_t n, uint32_t picked_by) {
@@ -127,10 +143,12 @@ class Linear final : public StepRunner {
 
   ThreadPool& pool_;
   const kernels::LinearKernel& kernel_;
+  const kernels::OpKernels& ops_;
   Isa isa_;
   const Tensor& x_tensor_;
   const float* x_;
   const AlignedBuffer& scratch_;
+  float* gated_;  // silu(first) · second
   std::vector<Part> parts_;
   std::vector<Task> tasks_;
   size_t offsets_[4] = {};
@@ -139,6 +157,11 @@ class Linear final : public StepRunner {
 }  // namespace
 
 std::unique_ptr<StepRunner> bind_embed(Binder& b, const Step& s) { return std::make_unique<Embed>(b, s); }
-std::unique_ptr<StepRunner> bind_linear(Binder& b, const Step& s) { return std::make_unique<Linear>(b, s); }
+std::unique_ptr<StepRunner> bind_linear(Binder& b, const Step& s) { return std::make_unique<Linear>(b, s, nullptr); }
+
+std::unique_ptr<StepRunner> bind_gated(Binder& b, const Step& s, const Step& next) {
+  const bool gated = s.op == StepOp::kLinear && next.op == StepOp::kSiluMul && s.outputs.size() == 2 && std::ranges::equal(s.outputs, next.inputs) && Linear::multiplies_packed(b, s);
+  return gated ? std::make_unique<Linear>(b, s, &next) : nullptr;
+}
 
 }  // namespace lutra::plan

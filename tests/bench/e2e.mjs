@@ -1,5 +1,5 @@
 // lutra against node-llama-cpp 3.22.1 on the same GGUF, interleaved: whatever else the machine does hits both.
-// Usage: npm run --silent bench:e2e -- [--json] [--pairs 9] [--threads 1,2]
+// Usage: npm run --silent bench:e2e -- [--json] [--pairs 9] [--threads 1,2] [--cpu DIR: that model on the CPU alone]
 import { readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
@@ -13,23 +13,32 @@ const DECODE = 64;
 const LLAMA_PREFILL_FLOOR = 200;
 
 const { values: flags } = parseArgs({
-  options: { json: { type: 'boolean' }, pairs: { type: 'string', default: '9' }, threads: { type: 'string', default: '1,2' } },
+  options: {
+    json: { type: 'boolean' },
+    pairs: { type: 'string', default: '9' },
+    threads: { type: 'string', default: '1,2' },
+    cpu: { type: 'string' },
+  },
 });
 const [pairs] = counts('pairs', flags.pairs);
 const threadCounts = counts('threads', flags.threads);
 
-const contenders = [
-  { engine: 'lutra', precision: 'default', path: join(cache, 'models', 'smollm2-135m') },
-  { engine: 'lutra', precision: 'w8a8', path: join(cache, 'models', 'smollm2-135m-naive') },
-  { engine: 'node-llama-cpp', precision: 'q4_1', path: gguf },
-];
+const ours =
+  flags.cpu === undefined
+    ? [
+        { engine: 'lutra', precision: 'default', path: join(cache, 'models', 'smollm2-135m') },
+        { engine: 'lutra', precision: 'w8a8', path: join(cache, 'models', 'smollm2-135m-naive') },
+      ]
+    : [{ engine: 'lutra', precision: 'cpu', path: flags.cpu, options: { npu: 'none' } }];
+const contenders = [...ours, { engine: 'node-llama-cpp', precision: 'q4_1', path: gguf }];
 for (const { path } of contenders) need(path);
 
 /** Speeds of all contenders at one thread count: per contender and phase, one figure a round. */
 async function measure(threads, tokens) {
   const engines = contenders.map(({ engine }) => start(engine));
   const speeds = contenders.map(() => ({ prefill: [], decode: [] }));
-  for (const [i, { call }] of engines.entries()) await call('open', { path: contenders[i].path, threads, contextSize: 1024 });
+  for (const [i, { call }] of engines.entries())
+    await call('open', { path: contenders[i].path, threads, contextSize: 1024, options: contenders[i].options });
   for (const { call } of engines) await call('time', { tokens, count: DECODE }); // warm
   for (let round = 0; round < pairs; round++) {
     // The order turns from round to round, so that nobody always follows the same neighbour.

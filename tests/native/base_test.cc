@@ -295,6 +295,66 @@ TEST(ThreadPool, UsesItsWorkers) {
   EXPECT_EQ(arrived.load(), 3u);
 }
 
+// The worker stays inside its first task until everything else is done: the caller must have taken over the rest of its share.
+TEST(ThreadPool, AHeldTaskHoldsNoOtherUp) {
+  ThreadPool pool(2);
+  const auto caller = std::this_thread::get_id();
+  std::atomic<uint32_t> others{0}, held{0};
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    constexpr uint32_t kTasks = 40;
+    others = 0;
+    std::atomic<bool> worker_came{false};
+    pool.run(kTasks, [&](uint32_t task) {
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      if (std::this_thread::get_id() == caller) {
+        // Not before the worker holds one, so that it has a share to be taken over.
+        while (task == 0 && !worker_came.load() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+        others.fetch_add(1);
+      } else if (!worker_came.exchange(true)) {
+        while (others.load() < kTasks - 1 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+        held.fetch_add(others.load() == kTasks - 1 ? 1 : 0);
+      } else {
+        others.fetch_add(1);
+      }
+    });
+  }
+  EXPECT_EQ(held.load(), 50u);
+}
+
+TEST(ThreadPool, AThreadTakesNeighbours) {
+  ThreadPool pool(2);
+  constexpr uint32_t kTasks = 64;
+  std::vector<uint32_t> order[2];
+  const auto caller = std::this_thread::get_id();
+  std::atomic<uint32_t> arrived{0};
+  pool.run(kTasks, [&](uint32_t task) {
+    auto& mine = order[std::this_thread::get_id() == caller ? 0 : 1];
+    if (mine.empty()) {  // both have taken one before either takes a second
+      arrived.fetch_add(1);
+      const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (arrived.load() < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    }
+    mine.push_back(task);
+  });
+  ASSERT_EQ(order[0].size() + order[1].size(), kTasks);
+  for (uint32_t thread = 0; thread < 2; ++thread) {
+    const auto& taken = order[thread];
+    ASSERT_FALSE(taken.empty());
+    EXPECT_EQ(taken[0], thread * kTasks / 2);
+    // Its own share upwards, then the end of the other's downwards.
+    for (size_t i = 1; i < taken.size(); ++i) {
+      const bool own = taken[i] / (kTasks / 2) == thread;
+      const bool was_own = taken[i - 1] / (kTasks / 2) == thread;
+      EXPECT_TRUE(was_own || !own) << taken[i - 1] << " before " << taken[i];
+      if (own) {
+        EXPECT_EQ(taken[i], taken[i - 1] + 1);
+      } else if (!was_own) {
+        EXPECT_EQ(taken[i], taken[i - 1] - 1);
+      }
+    }
+  }
+}
+
 TEST(ThreadPool, NestedCallsRunInline) {
   ThreadPool pool(4);
   std::vector<std::atomic<uint32_t>> counts(8 * 16);
