@@ -2,7 +2,7 @@
 import { type BlockType, DTYPES, isBlockType, needsWholeBlocks } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, LinearName } from '../graph/spec.js';
-import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
+import { LINEAR_NAMES, linearKey, linearShape, modelFamily } from '../models/index.js';
 import type { GgufFamily } from './families/index.js';
 import { notFiniteHalf } from './floats.js';
 import type { GgufFile, GgufTensor } from './gguf.js';
@@ -52,6 +52,7 @@ function matrix(file: GgufFile, name: string, from: string, rows: number, cols: 
 
 /** All tensors of cpu.safetensors in file order. A tensor of the GGUF file that nothing uses means a model that lutra does not know. */
 export function listGgufTensors(file: GgufFile, arch: ArchSpec, family: GgufFamily): CpuTensor[] {
+  const { qkNorm } = modelFamily(arch.family);
   const list = [
     matrix(file, 'embed', 'token_embd.weight', arch.vocab, arch.hidden),
     vector(file, 'norm', 'output_norm.weight', arch.hidden),
@@ -62,6 +63,9 @@ export function listGgufTensors(file: GgufFile, arch: ArchSpec, family: GgufFami
     const block = `blk.${layer}.`;
     list.push(vector(file, `layers.${layer}.attn_norm`, `${block}attn_norm.weight`, arch.hidden));
     list.push(vector(file, `layers.${layer}.ffn_norm`, `${block}ffn_norm.weight`, arch.hidden));
+    if (qkNorm)
+      for (const name of ['q', 'k'])
+        list.push(vector(file, `layers.${layer}.${name}_norm`, `${block}attn_${name}_norm.weight`, arch.headDim));
     for (const linear of LINEAR_NAMES) list.push(...linearTensors(file, arch, family, layer, linear));
   }
   const used = new Set(list.map((tensor) => tensor.source.name));

@@ -48,6 +48,10 @@ export class CpuBuilder {
     return one(this.graph.addStep('silu_mul', [gate, up], {}, null, [name]));
   }
 
+  reluMul(gate: TensorId, up: TensorId, name: string): TensorId {
+    return one(this.graph.addStep('relu_mul', [gate, up], {}, null, [name]));
+  }
+
   add(a: TensorId, b: TensorId, name: string): TensorId {
     return one(this.graph.addStep('add', [a, b], {}, null, [name]));
   }

@@ -86,10 +86,13 @@ export const CPU_OPS = {
     return [{ dtype, rows: 'chunk', dims: [chunk, dim(weightMatrix(arg(inputs, 0), 'embedding'), 1)], quant: NO_QUANT }];
   }),
 
+  /** A gain shorter than the rows norms each piece of its length: the heads of q and k. */
   rms_norm: defineOp({ eps: 'f64' }, 'inferred', (inputs, { eps }) => {
     arity(inputs, 2);
     const x = rowsOf(arg(inputs, 0), 'rms_norm input');
-    vector(arg(inputs, 1), 'gain', dim(x, 1));
+    const gain = arg(inputs, 1);
+    vector(gain, 'gain', dim(gain, 0));
+    check(dim(x, 1) % dim(gain, 0) === 0, () => `gain ${formatType(gain)} does not divide the columns of ${formatType(x)}`);
     check(eps > 0, () => `eps ${eps}`);
     return [f32Rows(x)];
   }),
@@ -103,7 +106,8 @@ export const CPU_OPS = {
     });
   }),
 
-  rope: defineOp({ heads: 'u32', headDim: 'u32', theta: 'f64', interleaved: 'bool' }, 'inferred', (inputs, a) => {
+  /** `levels`: cosines and sines are rounded to multiples of 1/levels; 0: they are not. */
+  rope: defineOp({ heads: 'u32', headDim: 'u32', theta: 'f64', interleaved: 'bool', levels: 'u32' }, 'inferred', (inputs, a) => {
     arity(inputs, 1, 2);
     const x = rowsOf(arg(inputs, 0), 'rope input');
     headsOf(x, 'rope input', a.heads, a.headDim);
@@ -184,6 +188,8 @@ export const CPU_OPS = {
     check(dim(order, 0) === dim(x, 1), () => `order is ${formatType(order)} for ${formatType(x)}`);
     return [f32Rows(x)];
   }),
+
+  relu_mul: defineOp({}, 'inferred', elementwise),
 } as const;
 
 export type CpuOp = keyof typeof CPU_OPS;

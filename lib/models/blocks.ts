@@ -66,12 +66,19 @@ export function addBias(d: Decoder, layer: number, qkv: Qkv): Qkv {
   return { q: biased('q'), k: biased('k'), v: biased('v') };
 }
 
-/** Rotates q and k, appends k and v to the cache, attends over all positions so far. F32 in and out. */
+/** q or k as attention takes them: heads normed where the family does that, and rotated. */
+function rotated(d: Decoder, layer: number, name: 'q' | 'k', x: TensorId): TensorId {
+  const { heads, kvHeads, headDim, ropeTheta: theta, ropeInterleaved: interleaved, rmsEps } = d.spec.arch;
+  const normed = d.family.qkNorm ? d.g.cpu.rmsNorm(x, d.weights.headGain(layer, name), rmsEps, `l${layer}.${name}.norm`) : x;
+  const attrs = { heads: name === 'q' ? heads : kvHeads, headDim, theta, interleaved, levels: d.family.ropeLevels };
+  return d.g.cpu.rope(normed, d.weights.ropeFactors(), attrs, `l${layer}.${name}.rope`);
+}
+
+/** Norms and rotates q and k, appends k and v to the cache, attends over all positions so far. F32 in and out. */
 export function attention(d: Decoder, layer: number, { q, k, v }: Qkv): TensorId {
-  const { heads, kvHeads, headDim, ropeTheta: theta, ropeInterleaved: interleaved } = d.spec.arch;
-  const factors = d.weights.ropeFactors();
-  const rotatedQ = d.g.cpu.rope(q, factors, { heads, headDim, theta, interleaved }, `l${layer}.q.rope`);
-  const rotatedK = d.g.cpu.rope(k, factors, { heads: kvHeads, headDim, theta, interleaved }, `l${layer}.k.rope`);
+  const { heads, kvHeads, headDim } = d.spec.arch;
+  const rotatedQ = rotated(d, layer, 'q', q);
+  const rotatedK = rotated(d, layer, 'k', k);
   d.g.cpu.kvAppend(rotatedK, v, layer);
   return d.g.cpu.attention(rotatedQ, { layer, heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim) }, `l${layer}.a`);
 }

@@ -1,5 +1,4 @@
 /** A decoder on the CPU alone: packed or plain weights, F32 activations. Any number of rows up to a chunk. */
-import { LutraError } from '../graph/errors.js';
 import type { LinearName } from '../graph/spec.js';
 import { scaleQuant, type TensorId } from '../graph/tensor.js';
 import { addBias, attention, type Decoder, head, linears } from './blocks.js';
@@ -49,7 +48,6 @@ function layerOf(d: Decoder, layer: number, x: TensorId): TensorId {
   const { cpu } = d.g;
   const { rmsEps, activation } = d.spec.arch;
   const name = (suffix: string): string => `l${layer}.${suffix}`;
-  if (activation !== 'silu') throw new LutraError('LUTRA_UNSUPPORTED', `The CPU has no ${activation} MLP.`, 'Use a model with SiLU.');
 
   const n = cpu.rmsNorm(x, d.weights.gain(layer, 'attn_norm'), rmsEps, name('n'));
   const [q, k, v] = layerLinears(d, layer, n, ['q', 'k', 'v']) as [TensorId, TensorId, TensorId];
@@ -59,7 +57,7 @@ function layerOf(d: Decoder, layer: number, x: TensorId): TensorId {
 
   const fn = cpu.rmsNorm(h, d.weights.gain(layer, 'ffn_norm'), rmsEps, name('fn'));
   const [gate, up] = layerLinears(d, layer, fn, ['gate', 'up']) as [TensorId, TensorId];
-  const m = cpu.siluMul(gate, up, name('m'));
+  const m = activation === 'silu' ? cpu.siluMul(gate, up, name('m')) : cpu.reluMul(gate, up, name('m'));
   const [down] = layerLinears(d, layer, m, ['down']) as [TensorId];
   return cpu.add(h, down, name('x'));
 }

@@ -1,5 +1,6 @@
 /** What the rest of lutra uses of the models. */
 export { checkModel, checkSpec, LINEAR_NAMES, linearKey, linearShape, SHARED_INPUTS } from './check-spec.js';
+export { type ModelFamily, modelFamily } from './families/index.js';
 export type { Calibrate, PlanMode, PlanOptions } from './options.js';
 export { buildCalibrationPlan, buildPlan } from './registry.js';
 export type { CalibrationSite } from './sites.js';

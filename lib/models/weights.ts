@@ -55,6 +55,11 @@ export class Weights {
     return this.cpu(`layers.${layer}.${norm}`);
   }
 
+  /** Gain of the heads of q or k, F32 [headDim]. */
+  headGain(layer: number, name: 'q' | 'k'): TensorId {
+    return this.cpu(`layers.${layer}.${name}_norm`);
+  }
+
   /** Norm gain of the NPU, F16. */
   gamma(layer: number, norm: 'attn_norm' | 'ffn_norm'): TensorId {
     return this.g.weight(`layers.${layer}.${norm}.f16`, 'f16', [this.spec.arch.hidden]);

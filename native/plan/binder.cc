@@ -23,19 +23,20 @@ store::TensorType stored_type(DType type) noexcept {
 
 }  // namespace
 
-RopeTable::RopeTable(uint32_t positions, uint32_t head_dim, double theta, const float* factors)
-    : head_dim_(head_dim), frequencies_(head_dim / 2), table_(AlignedBuffer::of<float>(static_cast<size_t>(positions) * head_dim)) {
+RopeTable::RopeTable(uint32_t positions, uint32_t head_dim, double theta, const float* factors, uint32_t levels)
+    : head_dim_(head_dim), levels_(levels), frequencies_(head_dim / 2), table_(AlignedBuffer::of<float>(static_cast<size_t>(positions) * head_dim)) {
   for (uint32_t i = 0; i < head_dim / 2; ++i) frequencies_[i] = std::pow(theta, -2.0 * i / head_dim) / (factors != nullptr ? factors[i] : 1.0f);
 }
 
 const float* RopeTable::rows(uint32_t position, uint32_t n) {
   float* table = table_.as<float>().data();
+  const auto stored = [&](double value) { return static_cast<float>(levels_ == 0 ? value : std::nearbyint(value * levels_) / levels_); };
   for (; ready_ < position + n; ++ready_) {
     float* row = table + static_cast<size_t>(ready_) * head_dim_;
     for (uint32_t i = 0; i < head_dim_ / 2; ++i) {
       const double angle = ready_ * frequencies_[i];
-      row[i] = static_cast<float>(std::cos(angle));
-      row[head_dim_ / 2 + i] = static_cast<float>(std::sin(angle));
+      row[i] = stored(std::cos(angle));
+      row[head_dim_ / 2 + i] = stored(std::sin(angle));
     }
   }
   return table + static_cast<size_t>(position) * head_dim_;
@@ -72,9 +73,9 @@ kernels::PackedWeight Binder::packed(uint32_t t) const {
   return {static_cast<kernels::WeightType>(tensor.dtype), tensor.rows, tensor.cols, weight(t).data()};
 }
 
-std::shared_ptr<RopeTable> Binder::rope_table(uint32_t head_dim, double theta, uint32_t factors) {
-  auto& table = rope_tables_[{head_dim, theta, factors}];
-  if (!table) table = std::make_shared<RopeTable>(plan().config.max_context, head_dim, theta, factors == kNoIndex ? nullptr : weight_f32(factors));
+std::shared_ptr<RopeTable> Binder::rope_table(uint32_t head_dim, double theta, uint32_t factors, uint32_t levels) {
+  auto& table = rope_tables_[{head_dim, theta, factors, levels}];
+  if (!table) table = std::make_shared<RopeTable>(plan().config.max_context, head_dim, theta, factors == kNoIndex ? nullptr : weight_f32(factors), levels);
   return table;
 }
 

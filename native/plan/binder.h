@@ -13,13 +13,13 @@ namespace lutra::plan {
 /// A table of rotary cosines and sines, rows made when a position is first needed.
 class RopeTable {
  public:
-  /// factors: head_dim/2 divisors of the frequencies or nullptr.
-  RopeTable(uint32_t positions, uint32_t head_dim, double theta, const float* factors);
+  /// factors: head_dim/2 divisors of the frequencies or nullptr. levels: cosines and sines are rounded to multiples of 1/levels; 0: they are not.
+  RopeTable(uint32_t positions, uint32_t head_dim, double theta, const float* factors, uint32_t levels);
   /// Rows [position, position + n), each head_dim/2 cosines then head_dim/2 sines.
   const float* rows(uint32_t position, uint32_t n);
 
  private:
-  uint32_t head_dim_;
+  uint32_t head_dim_, levels_;
   uint32_t ready_ = 0;
   std::vector<double> frequencies_;
   AlignedBuffer table_;
@@ -59,7 +59,7 @@ class Binder {
   size_t scratch_bytes() const { return scratch_bytes_; }
   const AlignedBuffer& scratch_buffer() const { return executor_.scratch_; }
 
-  std::shared_ptr<RopeTable> rope_table(uint32_t head_dim, double theta, uint32_t factors);
+  std::shared_ptr<RopeTable> rope_table(uint32_t head_dim, double theta, uint32_t factors, uint32_t levels);
   Observation& observation(uint32_t site) const { return executor_.observations_[site]; }
 
  private:
@@ -70,7 +70,7 @@ class Binder {
   SegmentRunner* segments_;
   const ExecutorOptions& options_;
   size_t scratch_bytes_ = 0;
-  std::map<std::tuple<uint32_t, double, uint32_t>, std::shared_ptr<RopeTable>> rope_tables_;
+  std::map<std::tuple<uint32_t, double, uint32_t, uint32_t>, std::shared_ptr<RopeTable>> rope_tables_;
 };
 
 /// Rows of `t` that are valid in this run.

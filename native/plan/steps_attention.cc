@@ -10,7 +10,7 @@ class Rope final : public StepRunner {
  public:
   Rope(Binder& b, const Step& s)
       : ops_(b.ops()), pool_(b.pool()), x_(b.data<float>(s.inputs[0])), y_(b.data<float>(s.outputs[0])), heads_(static_cast<uint32_t>(s.attrs[0])),
-        head_dim_(static_cast<uint32_t>(s.attrs[1])), interleaved_(s.attrs[3] != 0), table_(b.rope_table(head_dim_, s.attrs[2], s.inputs.size() == 2 ? s.inputs[1] : kNoIndex)) {}
+        head_dim_(static_cast<uint32_t>(s.attrs[1])), interleaved_(s.attrs[3] != 0), table_(b.rope_table(head_dim_, s.attrs[2], s.inputs.size() == 2 ? s.inputs[1] : kNoIndex, static_cast<uint32_t>(s.attrs[4]))) {}
 
   void run(const Run& run) override {
     const float* cos_sin = table_->rows(run.position, run.rows());

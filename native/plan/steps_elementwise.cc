@@ -11,14 +11,15 @@ namespace {
 
 constexpr size_t kGrain = 16384;  // elements: below this a piece of work is not worth a thread
 
+/// A gain shorter than the rows norms each piece of its length: the heads of q and k.
 class RmsNorm final : public StepRunner {
  public:
   RmsNorm(Binder& b, const Step& s)
-      : ops_(b.ops()), pool_(b.pool()), x_tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), gain_(b.weight_f32(s.inputs[1])), y_(b.data<float>(s.outputs[0])), eps_(static_cast<float>(s.attrs[0])) {}
+      : ops_(b.ops()), pool_(b.pool()), x_tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), gain_(b.weight_f32(s.inputs[1])), y_(b.data<float>(s.outputs[0])), eps_(static_cast<float>(s.attrs[0])), length_(b.tensor(s.inputs[1]).elements()) {}
 
   void run(const Run& run) override {
-    const size_t cols = x_tensor_.cols;
-    parallel_ranges(pool_, valid_rows(x_tensor_, run), std::max<size_t>(1, kGrain / cols), [&](size_t begin, size_t end) {
+    const size_t cols = length_;
+    parallel_ranges(pool_, valid_rows(x_tensor_, run) * (x_tensor_.cols / cols), std::max<size_t>(1, kGrain / cols), [&](size_t begin, size_t end) {
       ops_.rms_norm(x_ + begin * cols, gain_, eps_, static_cast<uint32_t>(end - begin), static_cast<uint32_t>(cols), y_ + begin * cols);
     });
   }
@@ -30,6 +31,7 @@ class RmsNorm final : public StepRunner {
   const float *x_, *gain_;
   float* y_;
   float eps_;
+  size_t length_;
 };
 
 /// y = f(a, b) element by element.
@@ -198,6 +200,7 @@ class Permute final : public StepRunner {
 
 std::unique_ptr<StepRunner> bind_rms_norm(Binder& b, const Step& s) { return std::make_unique<RmsNorm>(b, s); }
 std::unique_ptr<StepRunner> bind_silu_mul(Binder& b, const Step& s) { return std::make_unique<Pair>(b, s, b.ops().silu_mul); }
+std::unique_ptr<StepRunner> bind_relu_mul(Binder& b, const Step& s) { return std::make_unique<Pair>(b, s, b.ops().relu_mul); }
 std::unique_ptr<StepRunner> bind_add(Binder& b, const Step& s) { return std::make_unique<Pair>(b, s, b.ops().add); }
 std::unique_ptr<StepRunner> bind_convert(Binder& b, const Step& s) { return std::make_unique<Recode>(b, s); }
 std::unique_ptr<StepRunner> bind_quantize(Binder& b, const Step& s) { return std::make_unique<Recode>(b, s); }

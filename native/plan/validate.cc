@@ -92,7 +92,9 @@ void check_rms_norm(const Checker& c) {
   c.activation(c.in(0), {kF});
   c.activation(c.out(0), {kF});
   c.same_shape(c.in(0), c.out(0));
-  c.vector_f32(c.in(1), c.in(0).cols);
+  const Tensor& gain = c.in(1);
+  c.vector_f32(gain, static_cast<uint32_t>(gain.elements()));
+  c.require(gain.elements() > 0 && c.in(0).cols % gain.elements() == 0, Checker::describe(gain) + " does not divide the columns of " + Checker::describe(c.in(0)));
   c.positive(0);
 }
 
@@ -130,6 +132,7 @@ void check_rope(const Checker& c) {
   if (factors) c.vector_f32(c.in(1), head_dim / 2);
   c.positive(2);
   c.integer(3, 1);
+  c.integer(4, 32767);
 }
 
 void check_kv_append(const Checker& c) {
@@ -253,7 +256,7 @@ void check(const Checker& c) {
     case StepOp::kRope: return check_rope(c);
     case StepOp::kKvAppend: return check_kv_append(c);
     case StepOp::kAttention: return check_attention(c);
-    case StepOp::kSiluMul: case StepOp::kAdd: return check_pair(c);
+    case StepOp::kSiluMul: case StepOp::kReluMul: case StepOp::kAdd: return check_pair(c);
     case StepOp::kConvert: return check_convert(c);
     case StepOp::kQuantize: return check_quantize(c);
     case StepOp::kDequantize: return check_dequantize(c);

@@ -103,7 +103,7 @@ TEST_P(Ops, RmsNormOfZerosIsZero) {
 
 TEST_P(Ops, Rope) {
   for (bool interleaved : {false, true}) {
-    for (uint32_t dim : {2u, 4u, 6u, 16u, 30u, 64u, 80u, 128u}) {
+    for (uint32_t dim : {2u, 4u, 6u, 16u, 30u, 64u, 80u, 128u, 160u}) {
       const uint32_t n = 3, heads = 5, half = dim / 2;
       const std::vector<float> x = normal(n * heads * dim, dim);
       std::vector<float> table(n * dim);
@@ -156,6 +156,20 @@ TEST_P(Ops, SiluMul) {
   for (float v : y) EXPECT_NEAR(v, 0.0f, 1e-35f);
   const float nan[1] = {std::nanf("")};
   ops_->silu_mul(nan, ones, 1, y);
+  EXPECT_TRUE(std::isnan(y[0]));
+}
+
+TEST_P(Ops, ReluMul) {
+  for (size_t count : {size_t{0}, size_t{1}, size_t{7}, size_t{9}, size_t{17}, size_t{576}}) {
+    const std::vector<float> gate = normal(count, 5), up = normal(count, 6, 10);
+    Row y(count);
+    ops_->relu_mul(gate.data(), up.data(), count, y.data());
+    ASSERT_TRUE(y.guarded());
+    for (size_t i = 0; i < count; ++i) ASSERT_EQ(y[i], gate[i] > 0 ? gate[i] * up[i] : 0) << gate[i];
+  }
+  const float nan[1] = {std::nanf("")}, one[1] = {1};
+  float y[1];
+  ops_->relu_mul(nan, one, 1, y);
   EXPECT_TRUE(std::isnan(y[0]));
 }
 

@@ -43,8 +43,8 @@ class TinyPlan {
     w_.step(StepOp::kEmbed, {embed_}, {x});
     w_.step(StepOp::kRmsNorm, {x, gain_}, {n}, {1e-5});
     w_.step(StepOp::kLinear, {n, q_, k_, v_}, {q, k, v}, {1});
-    w_.step(StepOp::kRope, {q}, {qr}, {kHeads, kHeadDim, 10000, 0});
-    w_.step(StepOp::kRope, {k}, {kr}, {kKvHeads, kHeadDim, 10000, 0});
+    w_.step(StepOp::kRope, {q}, {qr}, {kHeads, kHeadDim, 10000, 0, 0});
+    w_.step(StepOp::kRope, {k}, {kr}, {kKvHeads, kHeadDim, 10000, 0, 0});
     w_.step(StepOp::kKvAppend, {kr, v}, {}, {0});
     w_.step(StepOp::kAttention, {qr}, {a}, {0, kHeads, kKvHeads, kHeadDim, 0.25});
     w_.step(StepOp::kLinear, {a, o_}, {o}, {1});

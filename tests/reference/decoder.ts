@@ -1,8 +1,9 @@
 /**
- * A Llama decoder in float64 on plain arrays: slow, obvious, without a cache. What everything else is compared with.
+ * A decoder in float64 on plain arrays: slow, obvious, without a cache. What everything else is compared with.
  * Weights are F32 (exactly held by float64); all arithmetic is float64.
  */
 import type { ArchSpec } from '../../lib/graph/spec.js';
+import { modelFamily } from '../../lib/models/families/index.js';
 import type { Weight } from './tiny.js';
 
 type Row = Float64Array;
@@ -33,22 +34,32 @@ export function rmsNorm(x: Row, gain: Weight, eps: number): Row {
   return x.map((v, i) => (v / Math.sqrt(mean + eps)) * at(gain.data, i));
 }
 
-/** Rotates every head by its position. Pairs (2i, 2i+1) when interleaved, else (i, i + headDim/2). */
+/** The same of every piece as long as the gain. */
+export function rmsNormHeads(x: Row, gain: Weight, eps: number): Row {
+  const y = new Float64Array(x.length);
+  for (let head = 0; head < x.length; head += gain.data.length) y.set(rmsNorm(x.subarray(head, head + gain.data.length), gain, eps), head);
+  return y;
+}
+
+/** Rotates every head by its position. Pairs (2i, 2i+1) when interleaved, else (i, i + headDim/2). `levels`: cosines and sines are multiples of 1/levels. */
 export function rope(
   x: Row,
   position: number,
   arch: Pick<ArchSpec, 'headDim' | 'ropeTheta' | 'ropeInterleaved'>,
   factors: Weight | undefined,
+  levels = 0,
 ): Row {
   const half = arch.headDim / 2;
   const y = new Float64Array(x.length);
+  const stored = (v: number): number => (levels === 0 ? v : Math.round(v * levels) / levels);
   for (let head = 0; head < x.length; head += arch.headDim) {
     for (let i = 0; i < half; i++) {
       const divisor = factors === undefined ? 1 : at(factors.data, i);
       const angle = (position * arch.ropeTheta ** ((-2 * i) / arch.headDim)) / divisor;
       const [a, b] = arch.ropeInterleaved ? [head + 2 * i, head + 2 * i + 1] : [head + i, head + i + half];
-      y[a] = at(x, a) * Math.cos(angle) - at(x, b) * Math.sin(angle);
-      y[b] = at(x, a) * Math.sin(angle) + at(x, b) * Math.cos(angle);
+      const [cos, sin] = [stored(Math.cos(angle)), stored(Math.sin(angle))];
+      y[a] = at(x, a) * cos - at(x, b) * sin;
+      y[b] = at(x, a) * sin + at(x, b) * cos;
     }
   }
   return y;
@@ -104,6 +115,17 @@ export function referenceDecoder(arch: ArchSpec, weights: ReadonlyMap<string, We
         )
       : rows;
 
+  const { qkNorm, ropeLevels } = modelFamily(arch.family);
+  const rotated = (layer: number, name: 'q' | 'k', rows: Row[]): Row[] => {
+    const normed = qkNorm
+      ? keep(
+          `l${layer}.${name}.norm`,
+          rows.map((row) => rmsNormHeads(row, weight(`layers.${layer}.${name}_norm`), arch.rmsEps)),
+        )
+      : rows;
+    return normed.map((row, t) => rope(row, t, arch, factors, ropeLevels));
+  };
+
   const embed = weight('embed');
   let x = keep(
     'x',
@@ -119,8 +141,8 @@ export function referenceDecoder(arch: ArchSpec, weights: ReadonlyMap<string, We
       `l${layer}.n`,
       x.map((row) => rmsNorm(row, weight(`layers.${layer}.attn_norm`), arch.rmsEps)),
     );
-    const q = biased(layer, 'q', linear('q', n)).map((row, t) => rope(row, t, arch, factors));
-    const k = biased(layer, 'k', linear('k', n)).map((row, t) => rope(row, t, arch, factors));
+    const q = rotated(layer, 'q', biased(layer, 'q', linear('q', n)));
+    const k = rotated(layer, 'k', biased(layer, 'k', linear('k', n)));
     const v = biased(layer, 'v', linear('v', n));
     const a = keep(
       `l${layer}.a`,

@@ -19,6 +19,8 @@ export const GOLDENS: Record<string, { model: TinyOptions; options: GoldenOption
   'tiny-npu-shadowed': { model: { type: 'q4_0', precision: SHADOWED, signedInputs: true }, options: { mode: 'npu' } },
   'tiny-npu-inputs-only': { model: { type: 'q4_0', precision: SHADOWED, outputRepair: false }, options: { mode: 'npu' } },
   'tiny-cpu': { model: { type: 'q4_1', arch: { ropeFactors: true, ropeInterleaved: true } }, options: { mode: 'cpu' } },
+  'tiny-npu-qwen3': { model: { type: 'q4_0', precision: all('w8a16'), arch: { family: 'qwen3', headDim: 32 } }, options: { mode: 'npu' } },
+  'tiny-phonelm': { model: { type: 'q4_0', arch: { family: 'phonelm', activation: 'relu' } }, options: { mode: 'cpu' } },
   'tiny-ordered': { model: { type: 'w4g32z', orders: true }, options: { mode: 'cpu' } },
   'tiny-reference': { model: { type: 'q4_1' }, options: { mode: 'reference' } },
   'tiny-calibrate-inputs': { model: { type: 'q4_1' }, options: { mode: 'reference', calibrate: 'inputs' } },

@@ -5,7 +5,7 @@
 import { type QuantType, quantLimits } from '../../lib/graph/dtype.js';
 import type { Graph, Node, Step } from '../../lib/graph/graph.js';
 import type { Tensor, TensorId } from '../../lib/graph/tensor.js';
-import { matVec, rmsNorm, rope, silu, softmax } from './decoder.js';
+import { matVec, rmsNorm, rmsNormHeads, rope, silu, softmax } from './decoder.js';
 import type { Weight } from './tiny.js';
 
 /** Rows of a tensor; leading dimensions of 1 are ignored. Quantised tensors hold their integers. */
@@ -162,14 +162,14 @@ export class Interpreter {
         return [this.tokens.map((t) => Float64Array.from(data.subarray(t * cols, (t + 1) * cols)))];
       }
       case 'rms_norm':
-        return [x().map((row) => rmsNorm(row, this.weight(inputs[1]), step.attrs.eps))];
+        return [x().map((row) => rmsNormHeads(row, this.weight(inputs[1]), step.attrs.eps))];
       case 'linear':
         return inputs.slice(1).map((w) => x().map((row) => matVec(this.weight(w), row)));
       case 'rope': {
-        const { headDim, theta, interleaved } = step.attrs;
+        const { headDim, theta, interleaved, levels } = step.attrs;
         const arch = { headDim, ropeTheta: theta, ropeInterleaved: interleaved };
         const factors = inputs[1] === undefined ? undefined : this.weight(inputs[1]);
-        return [x().map((row, t) => rope(row, this.position + t, arch, factors))];
+        return [x().map((row, t) => rope(row, this.position + t, arch, factors, levels))];
       }
       case 'kv_append':
         this.keys[step.attrs.layer]?.push(...this.rows(inputs[0]));
@@ -179,6 +179,8 @@ export class Interpreter {
         return [x().map((row, t) => this.attend(row, this.position + t + 1, step.attrs))];
       case 'silu_mul':
         return [zip(x(), this.rows(inputs[1]), (g, u) => silu(g) * u)];
+      case 'relu_mul':
+        return [zip(x(), this.rows(inputs[1]), (g, u) => Math.max(g, 0) * u)];
       case 'add':
         return [zip(x(), this.rows(inputs[1]), (a, b) => a + b)];
       case 'convert':

@@ -11,6 +11,7 @@ import {
   type TensorSpec,
 } from '../../lib/graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../../lib/models/check-spec.js';
+import { modelFamily } from '../../lib/models/families/index.js';
 import { Random } from './random.js';
 
 /** Precision per linear kind, as on the command line. */
@@ -106,6 +107,8 @@ function tensorsOf(arch: ArchSpec, type: TensorSpec['type']): Record<string, Ten
   for (let layer = 0; layer < arch.layers; layer++) {
     tensors[`layers.${layer}.attn_norm`] = { type: 'f32', shape: [arch.hidden] };
     tensors[`layers.${layer}.ffn_norm`] = { type: 'f32', shape: [arch.hidden] };
+    if (modelFamily(arch.family).qkNorm)
+      for (const name of ['q', 'k']) tensors[`layers.${layer}.${name}_norm`] = { type: 'f32', shape: [arch.headDim] };
     for (const name of LINEAR_NAMES) {
       const shape = linearShape(arch, name);
       tensors[linearKey(layer, name)] = { type, shape };

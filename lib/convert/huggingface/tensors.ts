@@ -1,7 +1,7 @@
 /** Which tensors of a checkpoint become which tensors of cpu.safetensors. */
 import { LutraError } from '../../graph/errors.js';
 import type { ArchSpec, LinearName } from '../../graph/spec.js';
-import { LINEAR_NAMES, linearKey, linearShape, SHARED_INPUTS } from '../../models/index.js';
+import { LINEAR_NAMES, linearKey, linearShape, type ModelFamily, modelFamily, SHARED_INPUTS } from '../../models/index.js';
 import { type CpuTensor, type ModelSource, plainSlab, type Slab, slabRanges } from '../tensors.js';
 import { openBitnet } from './bitnet.js';
 import type { Checkpoint, CheckpointTensor } from './checkpoint.js';
@@ -28,12 +28,15 @@ class Lister {
   readonly tensors: CpuTensor[] = [];
   readonly orders = new Map<string, Uint32Array>();
   private readonly used = new Set<string>();
+  private readonly family: ModelFamily;
 
   constructor(
     private readonly checkpoint: Checkpoint,
     private readonly arch: ArchSpec,
     private readonly quantization: Quantization,
-  ) {}
+  ) {
+    this.family = modelFamily(arch.family);
+  }
 
   private plain(name: string, from: string, shape: number[]): void {
     const tensor = this.checkpoint.tensor(from, PLAIN, shape);
@@ -95,6 +98,9 @@ class Lister {
     const { arch } = this;
     const block = `model.layers.${layer}`;
     for (const [norm, from] of Object.entries(NORMS)) this.plain(`layers.${layer}.${norm}`, `${block}.${from}.weight`, [arch.hidden]);
+    if (this.family.qkNorm)
+      for (const name of ['q', 'k'] as const)
+        this.plain(`layers.${layer}.${name}_norm`, `${block}.self_attn.${name}_norm.weight`, [arch.headDim]);
     for (const linear of LINEAR_NAMES) {
       const [rows, cols] = linearShape(arch, linear);
       const key = linearKey(layer, linear);

@@ -37,6 +37,8 @@ struct OpKernels {
   void (*rope)(const float* x, const float* cos_sin, uint32_t n, uint32_t heads, uint32_t head_dim, bool interleaved, float* y);
   /// y = silu(gate) · up over `count` elements.
   void (*silu_mul)(const float* gate, const float* up, size_t count, float* y);
+  /// y = max(gate, 0) · up over `count` elements.
+  void (*relu_mul)(const float* gate, const float* up, size_t count, float* y);
   void (*add)(const float* a, const float* b, size_t count, float* y);
   void (*f32_to_f16)(const float* x, size_t count, uint16_t* y);
   void (*f16_to_f32)(const uint16_t* x, size_t count, float* y);

@@ -24,7 +24,7 @@ namespace {
 
 const OpKernels& neon_ops() noexcept {
   using namespace neon;
-  static const OpKernels kernels{"neon", Isa::kNeon, rms_norm, rope, silu_mul, add_rows, convert<float, uint16_t>, convert<uint16_t, float>, attend<uint16_t>, attend<float>,
+  static const OpKernels kernels{"neon", Isa::kNeon, rms_norm, rope, silu_mul, relu_mul, add_rows, convert<float, uint16_t>, convert<uint16_t, float>, attend<uint16_t>, attend<float>,
                                  attend<int8_t>, attend_block<uint16_t>, attend_block<int8_t>, quantize<uint8_t>, quantize<uint16_t>, dequantize_8, dequantize<uint16_t>, quantize_rows};
   return kernels;
 }

@@ -42,6 +42,10 @@ void silu_mul(const float* gate, const float* up, size_t count, float* y) {
   }
 }
 
+void relu_mul(const float* gate, const float* up, size_t count, float* y) {
+  for (size_t i = 0; i < count; ++i) y[i] = (gate[i] < 0 ? 0 : gate[i]) * up[i];  // NaN stays
+}
+
 void add(const float* a, const float* b, size_t count, float* y) {
   for (size_t i = 0; i < count; ++i) y[i] = a[i] + b[i];
 }
@@ -125,7 +129,7 @@ void quantize_rows(const float* x, uint32_t n, uint32_t cols, int8_t* y, float* 
 }  // namespace
 
 const OpKernels& portable_ops() noexcept {
-  static const OpKernels kernels{"portable", Isa::kPortable, rms_norm, rope, silu_mul, add, to_f16, to_f32, attend<uint16_t>, attend<float>,
+  static const OpKernels kernels{"portable", Isa::kPortable, rms_norm, rope, silu_mul, relu_mul, add, to_f16, to_f32, attend<uint16_t>, attend<float>,
                                  attend<int8_t>, attend_block<uint16_t>, attend_block<int8_t>, quantize_u8, quantize_u16, dequantize_8, dequantize_16, quantize_rows};
   return kernels;
 }

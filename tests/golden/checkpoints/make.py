@@ -42,6 +42,18 @@ MODELS = {
         torch.float16,
         2,
     ),
+    # Heads of 24 dimensions where hidden / heads is 12.
+    "qwen3": (
+        transformers.Qwen3Config(**COMMON, hidden_size=48, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=24, rope_theta=1e6, tie_word_embeddings=True),
+        torch.bfloat16,
+        1,
+    ),
+    # The size of head of the model with 1.5 billion parameters.
+    "phonelm": (
+        phonelm.Config(**COMMON, hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2, head_dim=160, tie_word_embeddings=True),
+        torch.float16,
+        1,
+    ),
     # Of the eight frequencies of a head the first stays, the second is blended, the others are divided.
     "llama3": (
         transformers.LlamaConfig(

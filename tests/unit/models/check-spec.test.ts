@@ -188,11 +188,6 @@ describe('options', () => {
       'LUTRA_BAD_FILE',
       /arch/,
     ],
-    'an MLP that the CPU has not': [
-      () => buildPlan(tinyModel({ arch: { activation: 'relu' } }).spec, { mode: 'cpu', contextSize: 8 }),
-      'LUTRA_UNSUPPORTED',
-      /relu/,
-    ],
   };
   for (const [name, [run, code, message]] of Object.entries(wrong)) it(`refuse ${name}`, () => expectError(run, code, message));
 

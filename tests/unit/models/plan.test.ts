@@ -5,6 +5,7 @@ import { decodePlan } from '../../../lib/graph/decode.js';
 import { encodePlan } from '../../../lib/graph/encode.js';
 import { printPlan } from '../../../lib/graph/print.js';
 import { validateGraph } from '../../../lib/graph/validate.js';
+import { MODEL_FAMILIES } from '../../../lib/models/families/index.js';
 import { buildCalibrationPlan, buildPlan } from '../../../lib/models/registry.js';
 import { referenceDecoder, rmsNorm } from '../../reference/decoder.js';
 import { all, DEFAULT, GOLDENS, goldenPlan, SHADOWED } from '../../reference/golden-plans.js';
@@ -77,6 +78,8 @@ describe('cpu program', () => {
     'one KV head': { arch: { kvHeads: 1 } },
     'as many KV heads as heads': { arch: { kvHeads: 4, layers: 3 } },
     'head dimension apart from hidden': { arch: { headDim: 32 } },
+    'gate of ReLU': { arch: { activation: 'relu' } },
+    ...Object.fromEntries(MODEL_FAMILIES.map(({ name }) => [`family ${name}`, { arch: { family: name } }])),
   };
   for (const [name, model] of Object.entries(variants)) {
     for (const mode of ['cpu', 'reference'] as const) {
@@ -166,6 +169,8 @@ describe('npu program', () => {
       [3, 8],
     ])
       expect(run(model(all('w8f16')), pieces).error).toBeLessThan(F32);
+    for (const { name } of MODEL_FAMILIES) expect(run(model(all('w8f16'), { arch: { family: name } })).error).toBeLessThan(F32);
+    expect(run(model(all('w8f16'), { arch: { activation: 'relu' } })).error).toBeLessThan(F32);
     expect(run(model(all('w8f16'), { arch: { qkvBias: true, tied: false, ropeInterleaved: true } })).error).toBeLessThan(F32);
   });
 
