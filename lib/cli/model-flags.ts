@@ -13,7 +13,7 @@ export const npuFlags = {
 export const modelFlags = {
   ...npuFlags,
   reference: { help: 'plain float everywhere' },
-  threads: { value: 'N', help: 'threads of CPU kernels and host NPU (default: all processors)' },
+  threads: { value: 'N', help: 'threads of CPU kernels and host NPU (default: all processors, or the big cores of a phone)' },
   context: { value: 'N', help: 'tokens that the context holds' },
   kv: { value: 'f16|int8|f32', help: 'type of the KV cache (default f16; f32 with --reference)' },
   cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },

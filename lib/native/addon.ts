@@ -166,7 +166,8 @@ export interface NativeAddon {
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
   /** S8 per output channel: w [rows × cols] F32 → codes ([rows, cols], or [cols, rows] when `transpose`) and scales max|w| / 127. */
   quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
-  cpuInfo(): { description: string; isa: string; kernels: string[] };
+  /** bigCores: fast processors that this process may use; all where they are alike. */
+  cpuInfo(): { description: string; isa: string; bigCores: number; kernels: string[] };
   /** Peak resident bytes of this process. */
   peakRss(): number;
   /** The QNN interface itself, for `lib/qnn/api`. */

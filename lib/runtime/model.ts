@@ -32,7 +32,7 @@ export interface LoadOptions {
   npuCheck?: boolean;
   /** Plain float everywhere, with an F32 KV cache (unless `kv` says otherwise) and without NPU: the measuring stick. */
   reference?: boolean;
-  /** Threads of the CPU kernels and of the host NPU. Default: one for each processor. */
+  /** Threads of the CPU kernels and of the host NPU. Default: one for each processor; on a phone, for each of its big cores, where they then stay. */
   threads?: number;
   /** Tokens that a session can hold. Default: the model's own limit, at most 4096. */
   contextSize?: number;
@@ -338,6 +338,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const npu = await chooseNpu(options, opened.npu !== null);
   const mode: PlanMode = options.reference ? 'reference' : npu.npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
+  const addon = loadAddon();
   const built = buildPlan(spec, { mode, contextSize, ...(options.kv ? { kv: options.kv } : {}) });
   const graph = options.eager ? eagerGraph(built) : built;
   return new Model({
@@ -348,8 +349,8 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     graph,
     plan: encodePlan(graph),
     contextSize,
-    threads: options.threads ?? availableParallelism(),
+    threads: options.threads ?? Math.min(availableParallelism(), addon.cpuInfo().bigCores),
     options,
-    addon: loadAddon(),
+    addon,
   });
 }

@@ -2,6 +2,7 @@
 #include <napi.h>
 #include <sys/resource.h>
 
+#include "base/cores.h"
 #include "base/cpu.h"
 #include "kernels/linear/linear.h"
 #include "napi/arguments.h"
@@ -58,6 +59,7 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
     Napi::Object out = Napi::Object::New(info.Env());
     out.Set("description", cpu_description());
     out.Set("isa", isa_name(best_isa()));
+    out.Set("bigCores", static_cast<double>(find_cores().big.size()));
     Napi::Array kernels = Napi::Array::New(info.Env());
     for (const auto& kernel : kernels::linear_kernels()) {
       if (isa_available(kernel.isa)) kernels.Set(kernels.Length(), kernel.name);

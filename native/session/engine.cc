@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/cores.h"
 #include "base/cpu.h"
 
 namespace lutra::session {
@@ -39,6 +40,7 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
   begin = Clock::now();
   plan_ = plan::Plan::parse(options.plan);
   decode_program_ = plan_.find_program("cpu");
+  prefer_big_cores(options.threads);  // this thread is the engine's, and it starts the pool's
   pool_ = std::make_unique<ThreadPool>(options.threads);
   const plan::Config& c = plan_.config;
   cache_ = std::make_unique<kv::KvCache>(kv::Shape{c.layers, c.kv_heads, c.head_dim, c.max_context}, c.kv_type);

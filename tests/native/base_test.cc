@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/aligned.h"
+#include "base/cores.h"
 #include "base/cpu.h"
 #include "base/crc32.h"
 #include "base/dynamic_library.h"
@@ -431,6 +432,70 @@ TEST(ThreadPool, StartsAndStopsManyTimes) {
       ASSERT_EQ(count.load(), 3);
     }
   }
+}
+
+/// A machine as the system describes it: number → text of a file of each processor.
+class Machine {
+ public:
+  Machine() : root_(std::filesystem::temp_directory_path() / ("lutra-cores-" + std::to_string(::getpid()))) {}
+  ~Machine() { std::filesystem::remove_all(root_); }
+  Machine& with(const std::string& file, const std::vector<std::string>& values) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto path = root_ / "sys/devices/system/cpu" / ("cpu" + std::to_string(i)) / file;
+      std::filesystem::create_directories(path.parent_path());
+      std::ofstream(path) << values[i] << "\n";
+    }
+    return *this;
+  }
+  std::vector<uint32_t> big(std::vector<uint32_t> usable) const {
+    const Cores cores = cores_of(usable, root_.string());
+    EXPECT_EQ(cores.usable, usable);
+    return cores.big;
+  }
+
+ private:
+  std::filesystem::path root_;
+};
+
+using Numbers = std::vector<uint32_t>;
+
+TEST(Cores, BigOnesHaveHalfTheCapacityOfTheLargest) {
+  // Two small, five large, one prime core.
+  Machine phone;
+  phone.with("cpu_capacity", {"326", "326", "870", "870", "870", "870", "870", "1024"});
+  EXPECT_EQ(phone.big({0, 1, 2, 3, 4, 5, 6, 7}), (Numbers{2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(phone.big({0, 1, 7}), (Numbers{7}));
+  EXPECT_EQ(phone.big({0, 1}), (Numbers{0, 1}));  // a process in the background has the small ones only
+}
+
+TEST(Cores, ClockRatesStandInForCapacities) {
+  Machine phone;
+  phone.with("cpufreq/cpuinfo_max_freq", {"1400000", "1400000", "2960000", "3360000"});
+  EXPECT_EQ(phone.big({0, 1, 2, 3}), (Numbers{2, 3}));
+  phone.with("cpu_capacity", {"512", "511", "1024"});  // of one processor it is missing
+  EXPECT_EQ(phone.big({0, 1, 2, 3}), (Numbers{2, 3}));
+  EXPECT_EQ(phone.big({0, 1, 2}), (Numbers{0, 2}));
+}
+
+TEST(Cores, WithoutKnowledgeAllAreBig) {
+  Machine nothing;
+  EXPECT_EQ(nothing.big({3, 5}), (Numbers{3, 5}));
+  EXPECT_EQ(nothing.big({}), (Numbers{}));
+  nothing.with("cpu_capacity", {"many", "-1", ""});
+  EXPECT_EQ(nothing.big({0, 1, 2}), (Numbers{0, 1, 2}));
+}
+
+TEST(Cores, ThisMachineHasSome) {
+  const Cores cores = find_cores();
+  EXPECT_FALSE(cores.big.empty());
+  EXPECT_LE(cores.big.size(), cores.usable.size());
+  prefer_big_cores(static_cast<uint32_t>(cores.big.size()) + 1);  // more threads than big cores: nobody is moved
+  EXPECT_EQ(find_cores().usable, cores.usable);
+  std::thread([&] {
+    prefer_big_cores(1);
+    EXPECT_EQ(find_cores().usable, cores.big);
+  }).join();
+  EXPECT_EQ(find_cores().usable, cores.usable);
 }
 
 }  // namespace
