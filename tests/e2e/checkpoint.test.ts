@@ -107,6 +107,8 @@ describe('an act-order', () => {
     expect(tensors['layers.1.q']).toEqual({ type: 'w4g32z', shape: [64, 64], order: 'layers.1.q.order' });
     expect(tensors['layers.1.k']?.order).toBe('layers.1.q.order');
     expect(tensors['layers.1.v']?.order).toBe('layers.1.v.order');
+    expect(tensors['layers.0.up']?.order).toBe('layers.0.up.order');
+    expect(tensors['layers.1.up']?.order).toBe('layers.1.gate.order');
     expect(tensors['layers.1.down']?.order).toBe('layers.1.down.order');
     expect(model.spec.hashes.cpu.tensors).toHaveProperty(['layers.1.q.order']);
     expect(model.spec.hashes.cpu.tensors).not.toHaveProperty(['layers.1.k.order']);

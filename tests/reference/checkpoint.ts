@@ -259,8 +259,8 @@ export function tinyCheckpoint({
   const gains = () => Float32Array.from({ length: hidden }, () => 1 + 0.2 * random.normal());
   const matrix = (name: string, module: string, rows: number, cols: number, how: TinyCheckpointOptions['linears']) => {
     if (!how) return plain(name, `${module}.weight`, [rows, cols], random.normals(rows * cols, 1 / Math.sqrt(cols)));
-    // k is quantised in the order of q, as all linears of one input are; v in another, so that both cases are there.
-    if (!name.endsWith('.k')) shuffled = random.permutation(cols);
+    // k is quantised in the order of q and one up in that of gate, as linears of one input are; v and the other up in orders of their own, so that both cases are there.
+    if (!/\.k$|^layers\.1\.up$/.test(name)) shuffled = random.permutation(cols);
     const made = how.method === 'bitnet' ? bitnetLinear(random, rows, cols, how.inverse) : groupedLinear(random, rows, cols, how, shuffled);
     for (const [part, array] of made.tensors) tensors.set(`${module}.${part}`, array);
     weights.set(name, { shape: [rows, cols], data: made.values });
