@@ -280,8 +280,7 @@ LUTRA_TARGET_AVX2 __attribute__((noinline)) void dot_rows(const LowBitFormat& fo
   }
   for (uint32_t g = 0; g < part.groups; ++g, codes += gap, numbers += stride_of_groups) {
     const __m256 d[2] = {load_numbers(format, numbers, 0), load_numbers(format, numbers, 1)};
-    float x[N] = {};
-    for (const std::byte* end = codes + group_bytes; codes != end; codes += code_stride(Bits), x_codes += kChunkCols, steps += 4, sums_of_x += 4) {
+    for (const std::byte* end = codes + group_bytes; codes != end; codes += code_stride(Bits), x_codes += kChunkCols, steps += 4) {
       __m256i acc[N][2];
       if constexpr (Bits == 4) prefetch<chunk_bytes(4)>(codes);
       multiply<Bits>(codes, x_codes, stride, acc);
@@ -290,16 +289,18 @@ LUTRA_TARGET_AVX2 __attribute__((noinline)) void dot_rows(const LowBitFormat& fo
         const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(steps + r * stride));
         out[r][0] = _mm256_fmadd_ps(_mm256_mul_ps(d[0], step), _mm256_cvtepi32_ps(acc[r][0]), out[r][0]);
         out[r][1] = _mm256_fmadd_ps(_mm256_mul_ps(d[1], step), _mm256_cvtepi32_ps(acc[r][1]), out[r][1]);
-        x[r] += load_as<float>(sums_of_x + r * stride);
       }
     }
     if constexpr (Bits == 4) prefetch<64>(codes);  // the numbers of a group
-#pragma GCC unroll 2
-    for (uint32_t h = 0; h < 2; ++h) {
-      const __m256 shift = load_shift(format, terms, numbers, d[h], h);
+    const __m256 shift[2] = {load_shift(format, terms, numbers, d[0], 0), load_shift(format, terms, numbers, d[1], 1)};
 #pragma GCC unroll 4
-      for (uint32_t r = 0; r < N; ++r) out[r][h] = _mm256_fmadd_ps(shift, _mm256_set1_ps(x[r]), out[r][h]);
+    for (uint32_t r = 0; r < N; ++r) {
+      float x = 0.0f;
+      for (uint32_t i = 0; i < part.group_chunks; ++i) x += load_as<float>(sums_of_x + r * stride + 4 * i);
+      out[r][0] = _mm256_fmadd_ps(shift[0], _mm256_set1_ps(x), out[r][0]);
+      out[r][1] = _mm256_fmadd_ps(shift[1], _mm256_set1_ps(x), out[r][1]);
     }
+    sums_of_x += 4 * part.group_chunks;
   }
 #pragma GCC unroll 4
   for (uint32_t r = 0; r < N; ++r) {
