@@ -22,6 +22,13 @@ export interface NativeKernel {
   chosen: { type: number; from: number; to: number | null }[];
 }
 
+/** A range of 8 bits: real = (code − zeroPoint) · scale. */
+export interface NativeRange {
+  scale: number;
+  zeroPoint: number;
+  signed: boolean;
+}
+
 export interface NativeKernels {
   list(): NativeKernel[];
   packValues(type: number, rows: number, columns: number, values: Float32Array, importance: Float32Array | null): PackedHandle;
@@ -48,6 +55,19 @@ export interface NativeKernels {
     threads: number,
   ): Float32Array;
   dispose(weight: PackedHandle): void;
+  shadowLinear(
+    codes: Int8Array,
+    scales: Float32Array,
+    inputs: number,
+    outputs: number,
+    x: Float32Array | Uint16Array,
+    ranges: { input: NativeRange; output: NativeRange },
+    base: Float32Array | Uint16Array | null,
+    quantized: Int8Array | Uint8Array | null,
+    y: Float32Array | null,
+    repair: boolean,
+    threads: number,
+  ): { y: Float32Array; repairedInputs: number; repairedOutputs: number };
   arena(megabytes: number): ArenaHandle;
   /** Microseconds of each of `count` products; cold ones read weights that no product before them has read for as long as the arena is large. */
   timeProducts(

@@ -110,6 +110,7 @@ function wrapKernels(k: NativeKernels): NativeKernels {
     dequantize: (weight) => guard(() => k.dequantize(weight)),
     gemv: (weight, x, n, y, kernel, threads) => guard(() => k.gemv(weight, x, n, y, kernel, threads)),
     dispose: (weight) => guard(() => k.dispose(weight)),
+    shadowLinear: (...all) => guard(() => k.shadowLinear(...all)),
     arena: (megabytes) => guard(() => k.arena(megabytes)),
     timeProducts: (arena, kernel, type, rows, columns, n, threads, warm, count) =>
       guard(() => k.timeProducts(arena, kernel, type, rows, columns, n, threads, warm, count)),

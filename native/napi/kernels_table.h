@@ -42,6 +42,9 @@ class KernelTable {
 /// Argument `index`, 1 to 256. Throws Error(kInvalidArgument).
 uint32_t thread_count(const Napi::CallbackInfo& info, size_t index);
 
+/// The shadow linear (shadow_api.cc).
+void add_shadow_calls(KernelTable& table);
+
 /// Measurements of kernels (kernel_bench.cc).
 void add_bench_calls(KernelTable& table);
 

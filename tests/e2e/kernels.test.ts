@@ -10,11 +10,16 @@ import { root } from './helpers.js';
 
 const run = promisify(execFile);
 
-describe('the example', () => {
-  it.each(['w1g32', 'w2g64m', 'w3row', 'w4g128z'])('runs with %s', async (format) => {
+describe('the examples', () => {
+  it.each(['w1g32', 'w2g64m', 'w3row', 'w4g128z'])('run with %s', async (format) => {
     const { stdout } = await run(process.execPath, [join(root, 'examples', 'kernels-gemv.mjs'), format], { cwd: root });
     expect(stdout).toMatch(/runs here, chosen for 1 to/);
     expect(stdout).toMatch(/agree: true/);
+  });
+
+  it('repair a linear', async () => {
+    const { stdout } = await run(process.execPath, [join(root, 'examples', 'kernels-shadow.mjs')], { cwd: root });
+    expect(stdout).toMatch(/^repaired: \d\.\d+e-\d+, from \d+ of 8192 inputs and \d+ of 2048 outputs$/m);
   });
 });
 

@@ -1,10 +1,12 @@
 // Every tier of the shadow linear against the definition in double, and against the linear it repairs.
 #include "kernels/shadow/shadow.h"
+#include "guarded.h"
 #include "tiers_of.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
@@ -231,6 +233,46 @@ TEST_P(ShadowTest, StatisticsAccumulateAndOutputMayReplaceBase) {
   kernel().run_row(p.weight(), p.x.data(), p.x_encoding, nullptr, p.yq.data(), p.y_encoding, scratch.data(), y.data(), stats);
   EXPECT_EQ(stats.repaired_inputs, 2 * once.stats.repaired_inputs);
   EXPECT_EQ(stats.repaired_outputs, 2 * once.stats.repaired_outputs);
+}
+
+/// Adds a row of W four outputs at a time, as ShadowKernel must not: each time it loads eight.
+void add_row_reading_too_far(const ShadowWeight& w, uint32_t k, float residual, float* sums) {
+  const int8_t* row = w.w + size_t{k} * w.out;
+  for (uint32_t o = 0; o + 4 <= w.out; o += 4) {
+    volatile int8_t loaded[8];
+    for (uint32_t i = 0; i < 8; ++i) loaded[i] = row[o + i];
+    for (uint32_t i = 0; i < 4; ++i) sums[o + i] += residual * static_cast<float>(loaded[i]);
+  }
+}
+
+// Weights, inputs, codes and results each end where memory ends, with the last input clipped and the last output saturated.
+TEST_P(ShadowTest, ReadsAndWritesNothingPastTheEnd) {
+  for (uint32_t in : {1u, 7u, 16u, 33u}) {
+    for (uint32_t out : {1u, 4u, 8u, 15u, 16u, 17u, 31u, 64u, 100u}) {
+      Problem p = make_problem(in, out, signed8(0.03f), signed8(0.4f), 0.3, 0.3, in * 200 + out);
+      p.x.back() = 100.0f;
+      p.yq.back() = 127;
+      const auto copied = [](const auto& from, Guarded& to) { std::memcpy(to.bytes().data(), from.data(), to.bytes().size()); };
+      Guarded w(p.w.size()), scale(out * 4), x(in * 4), base(out * 4), yq(out), scratch((in + out) * 4), y(out * 4);
+      copied(p.w, w), copied(p.scale, scale), copied(p.x, x), copied(p.base, base), copied(p.yq, yq);
+      const auto floats = [](Guarded& memory) { return reinterpret_cast<float*>(memory.bytes().data()); };
+      const ShadowWeight weight{reinterpret_cast<const int8_t*>(w.bytes().data()), floats(scale), in, out};
+      ShadowStats stats;
+      kernel().run_row(weight, floats(x), p.x_encoding, floats(base), reinterpret_cast<const uint8_t*>(yq.bytes().data()), p.y_encoding, floats(scratch), floats(y), stats);
+      check({{floats(y), floats(y) + out}, stats}, expect(p), std::to_string(in) + "x" + std::to_string(out));
+    }
+  }
+}
+
+// That the test above notices a load of eight weights for four of them.
+TEST(ShadowDeathTest, ReadingPastTheLastRowIsNoticed) {
+  EXPECT_DEATH(
+      {
+        Guarded w(8 * 16);
+        std::vector<float> sums(16);
+        add_row_reading_too_far({reinterpret_cast<const int8_t*>(w.bytes().data()), nullptr, 8, 16}, 7, 1.0f, sums.data());
+      },
+      "");
 }
 
 }  // namespace

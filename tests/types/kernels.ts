@@ -38,5 +38,31 @@ kernels.gemv(values, x);
 // @ts-expect-error: what a weight is does not change
 weight.rows = 3;
 
+const linear: kernels.ShadowLinear = {
+  inputs: 64,
+  outputs: 16,
+  codes: new Int8Array(1024),
+  scales,
+  input: { scale: 0.1 },
+  output: { scale: 0.2, zeroPoint: 3, signed: false },
+};
+const repaired: kernels.ShadowResult = kernels.shadowLinear(linear, x, { base: y, quantized: codes, repair: true, threads: 2 });
+kernels.shadowLinear(linear, new Uint16Array(64));
+// @ts-expect-error: signed codes
+kernels.shadowLinear({ ...linear, codes }, x);
+// @ts-expect-error: a range has a scale
+kernels.shadowLinear({ ...linear, input: { zeroPoint: 3 } }, x);
+// @ts-expect-error: activations are F32 or F16
+kernels.shadowLinear(linear, new Float64Array(64));
+// @ts-expect-error: no such option
+kernels.shadowLinear(linear, x, { repairs: false });
+// @ts-expect-error: what a result is does not change
+repaired.repairedInputs = 0;
+
 const { name, chosen }: kernels.Kernel = kernels.list()[0] as kernels.Kernel;
-export const used = [y, name, chosen.map(({ format, from, to }: kernels.Choice) => `${format satisfies kernels.Format} ${from + to}`)];
+export const used = [
+  y,
+  repaired.y,
+  name,
+  chosen.map(({ format, from, to }: kernels.Choice) => `${format satisfies kernels.Format} ${from + to}`),
+];

@@ -232,4 +232,72 @@ const files: BadCase[] = [
   bytes('a flipped bit at the end', 'checksum', (good) => good.with(good.length - 1, good.at(-1)! ^ 128)),
 ];
 
-export const kernelCases: BadCase[] = [...packing, ...products, ...files];
+const linear = {
+  inputs: COLUMNS,
+  outputs: ROWS,
+  codes: new Int8Array(ROWS * COLUMNS).fill(3),
+  scales: new Float32Array(ROWS).fill(0.1),
+  input: { scale: 0.05 },
+  output: { scale: 0.5 },
+};
+const shadow = (name: string, says: string | RegExp, change: object, of: unknown = x, options: unknown = {}): BadCase =>
+  bad(name, 'LUTRA_INVALID_ARGUMENT', says, () =>
+    kernels.shadowLinear({ ...linear, ...change } as kernels.ShadowLinear, of as Float32Array, options as kernels.ShadowOptions),
+  );
+const shadowOption = (name: string, says: string | RegExp, options: unknown, of: unknown = x) => shadow(name, says, {}, of, options);
+const shadowRange = (name: string, says: string | RegExp, range: unknown) => shadow(name, says, { input: range });
+
+const shadows: BadCase[] = [
+  ...[null, undefined, 7, 'linear', []].map((value) =>
+    bad(`${JSON.stringify(value)} for a linear`, 'LUTRA_INVALID_ARGUMENT', 'not an object', () =>
+      kernels.shadowLinear(value as unknown as kernels.ShadowLinear, x),
+    ),
+  ),
+  shadow('a member of a linear that is not there', "did you mean 'scales'?", { scale: 1 }),
+  ...[0, -1, 1.5, 65_537, Number.NaN, '64'].map((inputs) => shadow(`${JSON.stringify(inputs)} inputs: ${inputs}`, "'inputs'", { inputs })),
+  ...[0, 2 ** 32, '16'].map((outputs) => shadow(`${JSON.stringify(outputs)} outputs`, "'outputs'", { outputs })),
+  shadow('no number of inputs', 'A linear of undefined inputs', { inputs: undefined }),
+  shadow('no number of outputs', 'A linear of 64 inputs and undefined outputs', { outputs: undefined }),
+  shadow('a code too few', 'codes has 1023 elements, expected 1024', { codes: linear.codes.subarray(1) }),
+  shadow('as many outputs as there may be', 'codes has 1024 elements', { outputs: 2 ** 32 - 1 }),
+  shadow('unsigned codes', 'codes is not a Int8Array', { codes }),
+  shadow('no codes', 'codes', { codes: undefined }),
+  shadow('codes of a linear in shared memory', 'shared', { codes: new Int8Array(new SharedArrayBuffer(ROWS * COLUMNS)) }),
+  shadow('a scale of a linear too many', 'scales has 17 elements, expected 16', { scales: new Float32Array(17) }),
+  shadow('a scale of NaN in a linear', 'scales[15]', { scales: replaced(linear.scales, Number.NaN) }),
+  shadow('a negative scale in a linear', 'scales[15] = -1', { scales: replaced(linear.scales, -1) }),
+  shadow('scales and ranges that do not belong together', 'is 5e+66 steps of the output', {
+    scales: replaced(linear.scales, 1e38),
+    output: { scale: 1e-30 },
+  }),
+  shadowRange('no range', 'no range of its inputs', undefined),
+  shadowRange('null for a range', 'null', null),
+  shadowRange('a number for a range', '0.05', 0.05),
+  shadowRange('a range without a step', 'The range of the inputs has no scale', {}),
+  shadowRange('a member of a range that is not there', "did you mean 'scale'?", { scales: 1 }),
+  ...[0, -1, Number.NaN, Number.POSITIVE_INFINITY, '1'].map((scale) =>
+    shadowRange(`steps of ${JSON.stringify(scale)}: ${scale}`, "'scale'", { scale }),
+  ),
+  ...[1e-45, 1e-300, 1e300, 3e38].map((scale) => shadowRange(`steps of ${scale}`, 'the scale of the input', { scale })),
+  ...[0.5, 128, -129, '0'].map((zeroPoint) =>
+    shadowRange(`a zero point ${JSON.stringify(zeroPoint)}`, /zero point|'zeroPoint'/, { scale: 1, zeroPoint }),
+  ),
+  shadowRange('a negative zero point of unsigned codes', 'a code from 0 to 255', { scale: 1, zeroPoint: -1, signed: false }),
+  shadowRange('signed codes that are neither', "'signed'", { scale: 1, signed: 1 }),
+  shadowOption('activations of a shadow linear in F64', 'F16 values', {}, new Float64Array(COLUMNS)),
+  shadowOption('no activations', 'x has 0 elements, expected 64', {}, new Float32Array()),
+  shadowOption('a row and a half', 'x has 96 elements, expected 64', {}, new Float32Array(96)),
+  shadowOption('NaN for an activation', 'x[63]', {}, replaced(x, Number.NaN)),
+  shadowOption('an infinite activation in F16', 'x[63]', {}, new Uint16Array(COLUMNS).with(63, 0x7c00)),
+  shadowOption('detached activations', 'detached', {}, detached(x)),
+  shadowOption('a base too short', 'base has 15 elements, expected 16', { base: new Float32Array(15) }),
+  shadowOption('a base of NaN', 'base[15]', { base: replaced(new Float32Array(16), Number.NaN) }),
+  shadowOption('outputs of an NPU of the other sign', 'Int8Array, as its range is signed', { quantized: new Uint8Array(16) }),
+  shadowOption('an output of an NPU too many', 'quantized has 17 elements', { quantized: new Int8Array(17) }),
+  shadowOption('a result too short', 'y has 15 elements', { y: new Float32Array(15) }),
+  shadowOption('a repair that is a number', "'repair'", { repair: 1 }),
+  shadowOption('an option of shadowLinear that is not there', "did you mean 'repair'?", { repairs: true }),
+  shadowOption('no threads', "'threads'", { threads: 0 }),
+];
+
+export const kernelCases: BadCase[] = [...packing, ...products, ...files, ...shadows];
