@@ -8,6 +8,9 @@ namespace lutra {
 
 class ThreadPool {
  public:
+  /// Pieces to cut a product into for each thread: long enough to be read as a stream, and what a descheduled thread holds delays all by one of them.
+  static constexpr uint32_t kTasksPerThread = 16;
+
   /// `threads` counts the calling thread: 1 means no worker at all. 0 is treated as 1.
   explicit ThreadPool(uint32_t threads);
   ~ThreadPool();

@@ -82,8 +82,7 @@ KernelVariant named_variant(const std::string& name, WeightType type) {
 void run_tiles(const KernelVariant& kernel, const kernels::PackedWeight& weight, const std::byte* prepared, uint32_t n, float* y, ThreadPool* pool) {
   const uint32_t tiles = kernels::tile_count(weight.rows);
   if (pool == nullptr || pool->threads() == 1) return kernel.run(weight, prepared, n, 0, tiles, y);
-  constexpr uint32_t kTasksPerThread = 16;
-  const uint32_t wanted = pool->threads() * kTasksPerThread, grain = (tiles + wanted - 1) / wanted;
+  const uint32_t wanted = pool->threads() * ThreadPool::kTasksPerThread, grain = (tiles + wanted - 1) / wanted;
   pool->run((tiles + grain - 1) / grain, [&](uint32_t task) { kernel.run(weight, prepared, n, task * grain, std::min(tiles, (task + 1) * grain), y); });
 }
 

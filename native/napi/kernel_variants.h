@@ -33,7 +33,7 @@ KernelVariant chosen_variant(kernels::WeightType type, Isa isa, uint32_t n);
 /// The one of that name. Throws Error(kInvalidArgument) when there is none or it does not take the type, Error(kUnsupported) when the processor lacks its instructions.
 KernelVariant named_variant(const std::string& name, kernels::WeightType type);
 
-/// Runs a prepared product: tiles are cut into sixteen tasks a thread, which each streams as contiguous rows; a descheduled one delays the product by one of them.
+/// Runs a prepared product: every thread streams tiles that lie side by side, in ThreadPool::kTasksPerThread tasks.
 void run_tiles(const KernelVariant& kernel, const kernels::PackedWeight& weight, const std::byte* prepared, uint32_t n, float* y, ThreadPool* pool);
 
 }  // namespace lutra::addon

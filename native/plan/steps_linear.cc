@@ -38,8 +38,6 @@ class Embed final : public StepRunner {
   const AlignedBuffer& scratch_;
 };
 
-constexpr uint32_t kTasksPerThread = 16;  // neighbours are read in one stream; what a descheduled thread holds delays a step
-
 /// y_i = x · W_iᵀ for weights that share x: prepared once for each arithmetic that they need, tiles of all weights cut into one list of tasks.
 /// With a silu_mul step behind, of the outputs of two packed weights, a task multiplies the same tiles of both and then their outputs. x is not read after it was prepared, so the result may
 /// lie where x was.
@@ -58,7 +56,7 @@ class Linear final : public StepRunner {
     }
     if (packed) reserve(b);
     const uint32_t lists = gated_ == nullptr ? static_cast<uint32_t>(parts_.size()) : 1;
-    const uint32_t wanted = pool_.threads() == 1 ? 1 : pool_.threads() * kTasksPerThread;
+    const uint32_t wanted = pool_.threads() == 1 ? 1 : pool_.threads() * ThreadPool::kTasksPerThread;
     const uint32_t grain = std::max(1u, (tiles * lists / static_cast<uint32_t>(parts_.size()) + wanted - 1) / wanted);
     for (uint32_t p = 0; p < lists; ++p) {
       const uint32_t count = kernels::tile_count(parts_[p].weight.rows);
