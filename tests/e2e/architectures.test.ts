@@ -184,8 +184,10 @@ describe.each(GOLDENS.filter(({ tensors }) => [...tensors.keys()].some((key) => 
         expect(changed.spec.linears[`layers.0.${linear}`]).toEqual(same.spec.linears[`layers.0.${linear}`]);
       const want = await logitsOf(changed, { reference: true }, tokens, [tokens.length]);
       expect(nmse(want, logits)).toBeGreaterThan(1e-2);
-      // Errors of q are multiplied by the larger k; ranges that had to hold the biases would make it 0.1.
-      expect(nmse(await logitsOf(changed, { npu: 'host' }, tokens, [tokens.length]), want)).toBeLessThan(1e-2);
+      const error = nmse(await logitsOf(changed, { npu: 'host' }, tokens, [tokens.length]), want);
+      console.log(`${name}: NMSE ${error.toExponential(2)}`);
+      // More than the 4.5e-4 of the golden itself, since errors of q are multiplied by the larger k.
+      expect(error).toBeLessThan(1e-2);
     });
   },
 );

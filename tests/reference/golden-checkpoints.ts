@@ -111,7 +111,8 @@ const GGUF_NAMES: Readonly<Record<string, string>> = {
 
 const GGML_TYPES: Readonly<Record<string, number>> = { F32: 0, F16: 1, BF16: 30 };
 
-function ggufName(name: string): string {
+/** The name in GGUF files. */
+export function ggufName(name: string): string {
   const [, module = '', part] = /^(.*)\.(weight|bias)$/.exec(name) ?? [];
   const layer = /\.(\d+)\./.exec(module)?.[1] ?? '';
   return `${GGUF_NAMES[module.replace(/\.\d+\./, '.{}.')]?.replace('{}', layer)}.${part}`;

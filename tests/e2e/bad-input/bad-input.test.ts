@@ -12,6 +12,7 @@ import { makeTiny, type TinyModelFiles } from '../tiny.js';
 import type { World } from './case.js';
 import { checkpointCases } from './checkpoint.js';
 import { cliCases, startup } from './cli.js';
+import { familyCheckpointCases } from './families.js';
 import { ggufCases } from './gguf.js';
 import { kernelCases } from './kernels.js';
 import { modelCases } from './model-api.js';
@@ -27,6 +28,7 @@ import { weightCases } from './weights.js';
 const TABLES = {
   'GGUF files': ggufCases,
   'checkpoints of Hugging Face': checkpointCases,
+  'checkpoints of every family': familyCheckpointCases,
   'weight files': weightCases,
   'lutra.json and the tokenizer': specCases,
   plans: planCases,
