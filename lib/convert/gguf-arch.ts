@@ -35,7 +35,11 @@ function familyOf(file: GgufFile): GgufImport {
 }
 
 function unsupported(file: GgufFile, what: string): LutraError {
-  return new LutraError('LUTRA_UNSUPPORTED', `${file.path}: ${what}`, 'lutra converts plain decoders of the Llama family.');
+  return new LutraError(
+    'LUTRA_UNSUPPORTED',
+    `${file.path}: ${what}`,
+    'lutra converts decoders with RMS norms, rotary embedding and a gated MLP (docs/porting.md).',
+  );
 }
 
 /** Keys whose presence with another value than the harmless one changes the computation. */

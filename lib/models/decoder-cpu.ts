@@ -1,8 +1,11 @@
 /** A decoder on the CPU alone: packed or plain weights, F32 activations. Any number of rows up to a chunk. */
-import type { LinearName } from '../graph/spec.js';
+import type { ArchSpec, LinearName } from '../graph/spec.js';
 import { scaleQuant, type TensorId } from '../graph/tensor.js';
 import { addBias, attention, type Decoder, head, linears } from './blocks.js';
 import { checkRange, checkShared, linearKey } from './check-spec.js';
+
+/** The step that joins gate and up. */
+const GATED = { silu: 'siluMul', relu: 'reluMul' } as const satisfies Record<ArchSpec['activation'], string>;
 
 /** Linears of one layer that read `x`, observed when calibrating. */
 function layerLinears(d: Decoder, layer: number, x: TensorId, names: readonly LinearName[]): TensorId[] {
@@ -57,7 +60,7 @@ function layerOf(d: Decoder, layer: number, x: TensorId): TensorId {
 
   const fn = cpu.rmsNorm(h, d.weights.gain(layer, 'ffn_norm'), rmsEps, name('fn'));
   const [gate, up] = layerLinears(d, layer, fn, ['gate', 'up']) as [TensorId, TensorId];
-  const m = activation === 'silu' ? cpu.siluMul(gate, up, name('m')) : cpu.reluMul(gate, up, name('m'));
+  const m = cpu[GATED[activation]](gate, up, name('m'));
   const [down] = layerLinears(d, layer, m, ['down']) as [TensorId];
   return cpu.add(h, down, name('x'));
 }

@@ -27,7 +27,10 @@ export class Fields {
     );
   }
 
-  unsupported(what: string, remedy = 'lutra converts plain decoders of the Llama family.'): LutraError {
+  unsupported(
+    what: string,
+    remedy = 'lutra converts decoders with RMS norms, rotary embedding and a gated MLP (docs/porting.md).',
+  ): LutraError {
     return new LutraError('LUTRA_UNSUPPORTED', `${this.where}: ${what}`, remedy);
   }
 
