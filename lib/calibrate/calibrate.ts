@@ -29,8 +29,8 @@ export interface CalibrationAddon {
 export interface CalibrationOptions {
   /** Architecture and CPU tensors; its `linears` are not looked at. */
   spec: ModelSpec;
-  /** Path of cpu.safetensors. */
-  weights: string;
+  /** Paths of cpu.safetensors and, when the spec has a transform, of what its tensors are in. */
+  files: readonly string[];
   /** Token ids of the calibration text; the first `windows` runs of `windowTokens` are used, each with an empty KV cache. */
   tokens: readonly number[];
   windows: number;
@@ -118,9 +118,10 @@ export function chooseLinears(layers: number, options: RangeChoice, observed: Ob
       const recipe = recipeOf(options, name);
       const range = (what: CalibrationSite['what'], rule: RangeRule): QuantRange =>
         chooseRange(statisticsOf(observed, what, layer, name), rule);
+      const input = observed.has(observedKey('rotatedInput', layer, name)) ? 'rotatedInput' : 'input';
       linears[linearKey(layer, name)] = {
         precision: options.precision[KIND_OF[name]],
-        input: recipe && range('input', recipe.input),
+        input: recipe && range(input, recipe.input),
         output: recipe && range(recipe.shadow.input && clipped ? 'clippedOutput' : 'output', outputRule(recipe, name)),
         shadow: recipe ? { ...recipe.shadow } : { input: false, output: false },
         layout: recipe?.shadow.input ? 'conv' : 'fc',
@@ -166,7 +167,7 @@ async function observe(
   );
   const engine = await options.addon.openEngine({
     plan: encodePlan(graph),
-    files: [options.weights],
+    files: [...options.files],
     npu: { kind: 'none' },
     threads: options.threads,
   });

@@ -2,7 +2,16 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CPU_WEIGHTS, convertModel, DEFAULT_PRECISION, formatPrecision, parseCpuWeights, parsePrecision } from '../convert/index.js';
+import {
+  CPU_WEIGHTS,
+  convertModel,
+  DEFAULT_PRECISION,
+  DEFAULT_TRANSFORM,
+  formatPrecision,
+  parseCpuWeights,
+  parsePrecision,
+} from '../convert/index.js';
+import { TRANSFORMS, type Transform } from '../graph/spec.js';
 import { loadAddon } from '../native/loader.js';
 import { type Arguments, type Command, UsageError } from './args.js';
 import { optional } from './model-flags.js';
@@ -20,6 +29,10 @@ export const convertCommand: Command = {
     'cpu-only': { help: 'write no NPU weights' },
     text: { value: 'FILE', help: 'calibration text (default: the book that scripts/fetch-text brings)' },
     method: { value: 'recipe|max', help: 'how static ranges are chosen: recipe (default) or naive maximum' },
+    transform: {
+      value: 'none|rotate',
+      help: `what is done to the NPU's weights without changing the float model (default ${DEFAULT_TRANSFORM})`,
+    },
     windows: { value: 'N', help: 'pieces of the text that are used (default 16)' },
     'window-tokens': { value: 'N', help: 'tokens of a piece (default 256)' },
     chunk: { value: 'N', help: 'tokens of a prefill chunk (default 128)' },
@@ -42,6 +55,13 @@ function methodOf(args: Arguments): 'recipe' | 'max' | undefined {
   throw new UsageError(`--method is recipe or max, not '${method}'.`);
 }
 
+function transformOf(args: Arguments): Transform | undefined {
+  const transform = args.string('transform');
+  const found = TRANSFORMS.find((name) => name === transform);
+  if (transform === undefined || found !== undefined) return found;
+  throw new UsageError(`--transform is ${TRANSFORMS.join(' or ')}, not '${transform}'.`);
+}
+
 async function run(args: Arguments): Promise<void> {
   const [input = ''] = args.positionals;
   const output = args.required('output');
@@ -62,6 +82,7 @@ async function run(args: Arguments): Promise<void> {
       lmHead: parseCpuWeights('--lm-head', args.string('lm-head')),
       ...optional('calibrationText', args.string('text') ?? fetchedText('lcet10.txt')),
       ...optional('method', methodOf(args)),
+      ...optional('transform', transformOf(args)),
       ...optional('calibrationWindows', args.integer('windows', 1)),
       ...optional('calibrationWindowTokens', args.integer('window-tokens', 1)),
       ...optional('chunk', args.integer('chunk', 1)),

@@ -11,14 +11,24 @@ import { sha256 } from '../files/digest.js';
 import { checkPath, MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { sealJson } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
-import { type CalibrationRecord, type FileHashes, MODEL_FORMAT, type ModelSpec, type TensorSpec, TOKENIZER_FILES } from '../graph/spec.js';
+import {
+  type CalibrationRecord,
+  type FileHashes,
+  MODEL_FORMAT,
+  type ModelSpec,
+  type TensorSpec,
+  TOKENIZER_FILES,
+  type Transform,
+} from '../graph/spec.js';
+import { checkRotatable } from '../models/index.js';
 import { hfConfig } from './config.js';
 import { type CpuWeights, isRequantised, requantised } from './cpu-weights.js';
 import { OutputDirectory } from './directory.js';
 import { openGguf } from './gguf-source.js';
 import { openCheckpoint } from './huggingface/index.js';
-import { writeNpuWeights } from './npu-weights.js';
+import { denseOf, writeCalibrationRotation, writeNpuWeights } from './npu-weights.js';
 import { checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
+import { type Rotation, rotationOf } from './rotation.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
 import { type CpuTensor, cpuData, cpuEntry, type ModelSource, type PackAddon } from './tensors.js';
 
@@ -48,6 +58,8 @@ export interface ConvertOptions {
   /** Runs of the text that are used, from its beginning; default 16 of 256 tokens. */
   calibrationWindows?: number;
   calibrationWindowTokens?: number;
+  /** What is done to the NPU's weights without changing the float model; default {@link DEFAULT_TRANSFORM}. */
+  transform?: Transform;
   /** Rows of a chunk that the NPU graphs are built for; default 128. */
   chunk?: number;
   /** Threads of calibration and quantisation; default all. */
@@ -61,6 +73,8 @@ interface Context {
   source: ModelSource;
   directory: string;
   precision: PrecisionByKind | null;
+  /** null: the NPU's residual stream stays in the basis of the model. */
+  rotation: Rotation | null;
   /** With the types that are stored. */
   tensors: CpuTensor[];
 }
@@ -130,7 +144,7 @@ async function readText(path: string | undefined): Promise<{ bytes: Buffer; text
 
 /** What a text tells of the model whose weights are in `weights`; the record is null when no precision has ranges. */
 async function calibrated(context: Context, spec: ModelSpec, weights: string): Promise<Calibrated & { record: CalibrationRecord | null }> {
-  const { options, precision, tensors } = context;
+  const { options, precision, rotation, tensors } = context;
   const { tokenizer } = context.source;
   const method = options.method ?? 'recipe';
   const windowTokens = options.calibrationWindowTokens ?? Math.min(256, spec.arch.maxContext);
@@ -139,9 +153,14 @@ async function calibrated(context: Context, spec: ModelSpec, weights: string): P
   const moments = options.calibrationText !== undefined && tensors.some(isRequantised);
   const text = ranges || moments ? await readText(options.calibrationText) : null;
   const tokens = text ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.text, { add_special_tokens: false }).ids : [];
+  const beside = rotation && ranges ? join(context.directory, 'rotation.safetensors') : null;
+  if (beside && rotation) {
+    const dense = denseOf(new Map(context.source.tensors.map((tensor) => [tensor.name, tensor])), options.addon);
+    await writeCalibrationRotation(beside, rotation, spec.arch, dense);
+  }
   const found = await calibrate({
-    spec,
-    weights,
+    spec: beside ? spec : { ...spec, transform: 'none' },
+    files: beside ? [weights, beside] : [weights],
     tokens,
     windows,
     windowTokens,
@@ -153,6 +172,7 @@ async function calibrated(context: Context, spec: ModelSpec, weights: string): P
     signal: options.signal,
     onProgress: (done, total) => options.onProgress?.({ stage: 'calibration', done, total }),
   });
+  if (beside) await rm(beside);
   if (!text || !ranges) return { ...found, record: null };
   const used = Math.min(windows, Math.floor(tokens.length / windowTokens)) * windowTokens;
   return { ...found, record: { text: text.name, textSha256: sha256(text.bytes), tokens: used, method } };
@@ -175,7 +195,7 @@ function json(value: object, indent?: number): Buffer {
 
 /** Writes all files of the model into the context's directory. */
 async function writeModel(context: Context): Promise<ModelSpec> {
-  const { options, source, directory, precision, tensors } = context;
+  const { options, source, directory, precision, rotation, tensors } = context;
   const { arch, tokenizer, path } = source;
   const kept = !tensors.some(isRequantised);
   const final = join(directory, 'cpu.safetensors');
@@ -198,6 +218,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     chunk: checkChunk(options.chunk ?? 128),
     tensors: tensorTable(source.tensors),
     linears: {},
+    transform: rotation ? 'rotate' : 'none',
     hashes,
     source: { file: basename(path), sha256: await hashSource(context) },
     calibration: null,
@@ -219,6 +240,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
       path,
       arch,
       linears,
+      rotation,
       tensors: byName,
       addon: options.addon,
       onLayer,
@@ -243,6 +265,14 @@ function asLutraError(error: unknown, signal: AbortSignal | undefined): unknown 
   });
 }
 
+export const DEFAULT_TRANSFORM: Transform = 'none';
+
+/** Throws LUTRA_UNSUPPORTED when the model cannot have the transform that is asked for. */
+function transformOf({ transform = DEFAULT_TRANSFORM }: ConvertOptions, { arch }: ModelSource): Transform {
+  if (transform === 'rotate') checkRotatable(arch.hidden);
+  return transform;
+}
+
 /** Everything that can be refused without reading the weights is refused here, before anything is written. */
 async function openSource(path: string): Promise<ModelSource> {
   checkPath(path, 'a model');
@@ -263,9 +293,10 @@ export async function convertModel(options: ConvertOptions): Promise<ModelSpec> 
   const source = await openSource(options.input);
   try {
     const tensors = requantised(source.tensors, options.cpuWeights ?? null, options.lmHead ?? null);
+    const rotation = precision && transformOf(options, source) === 'rotate' ? rotationOf(source.arch.hidden) : null;
     const output = await OutputDirectory.create(options.output);
     try {
-      const spec = await writeModel({ options, source, directory: output.path, precision, tensors });
+      const spec = await writeModel({ options, source, directory: output.path, precision, rotation, tensors });
       await output.commit();
       return spec;
     } catch (error) {

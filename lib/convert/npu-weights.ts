@@ -2,13 +2,23 @@
  * npu.safetensors: S8 weights with a scale per output channel in the layout of each linear, F16 norm gains, F16 zeros.
  */
 import { LutraError } from '../graph/errors.js';
-import type { ArchSpec, FileHashes, LinearSpec } from '../graph/spec.js';
-import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
-import { halvesOf } from './floats.js';
+import type { ArchSpec, FileHashes, LinearName, LinearSpec } from '../graph/spec.js';
+import { gainedSigns, LINEAR_NAMES, linearKey, linearShape, type NormName, ROTATION } from '../models/index.js';
+import { halvesOf, toHalf } from './floats.js';
+import { gained, type Rotation, rotateInputs, rotateOutputs } from './rotation.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
 import { type CpuTensor, denseF32, type PackAddon } from './tensors.js';
 
-const NORMS = ['attn_norm', 'ffn_norm'] as const;
+const NORMS: readonly NormName[] = ['attn_norm', 'ffn_norm'];
+
+/** The norm that a linear reads; the others add to the residual stream. */
+const NORM_OF: Readonly<Partial<Record<LinearName, NormName>>> = {
+  q: 'attn_norm',
+  k: 'attn_norm',
+  v: 'attn_norm',
+  gate: 'ffn_norm',
+  up: 'ffn_norm',
+};
 
 function linearOf(linears: Record<string, LinearSpec>, key: string): LinearSpec {
   const linear = linears[key];
@@ -17,10 +27,12 @@ function linearOf(linears: Record<string, LinearSpec>, key: string): LinearSpec 
 }
 
 /** The entries of npu.safetensors in file order. */
-export function npuEntries(arch: ArchSpec, linears: Record<string, LinearSpec>): SafetensorsEntry[] {
-  const entries: SafetensorsEntry[] = [{ name: 'zeros.f16', dtype: 'F16', shape: [arch.hidden] }];
+export function npuEntries(arch: ArchSpec, linears: Record<string, LinearSpec>, rotation: Rotation | null): SafetensorsEntry[] {
+  const gains = (name: string): SafetensorsEntry => ({ name: `${name}.f16`, dtype: 'F16', shape: [arch.hidden] });
+  const entries = [gains('zeros')];
+  if (rotation) entries.push(gains(ROTATION.ones), ...rotationEntries(rotation));
   for (let layer = 0; layer < arch.layers; layer++) {
-    for (const norm of NORMS) entries.push({ name: `layers.${layer}.${norm}.f16`, dtype: 'F16', shape: [arch.hidden] });
+    if (!rotation) for (const norm of NORMS) entries.push(gains(`layers.${layer}.${norm}`));
     for (const name of LINEAR_NAMES) {
       const key = linearKey(layer, name);
       const [rows, cols] = linearShape(arch, name);
@@ -31,12 +43,21 @@ export function npuEntries(arch: ArchSpec, linears: Record<string, LinearSpec>):
   return entries;
 }
 
+function rotationEntries({ signs, size }: Rotation): SafetensorsEntry[] {
+  return [
+    { name: ROTATION.signs, dtype: 'F32', shape: [signs.length] },
+    { name: ROTATION.matrix, dtype: 'F32', shape: [size, size] },
+  ];
+}
+
 /** What {@link writeNpuWeights} needs. */
 export interface NpuWeightsInput {
   /** Of the source, for messages. */
   path: string;
   arch: ArchSpec;
   linears: Record<string, LinearSpec>;
+  /** null: the residual stream stays in the basis of the model. */
+  rotation: Rotation | null;
   tensors: ReadonlyMap<string, CpuTensor>;
   addon: PackAddon;
   /** Called before each layer; may throw to stop. */
@@ -45,10 +66,15 @@ export interface NpuWeightsInput {
 
 /** Writes the file at `path`. One tensor is in memory at a time. */
 export async function writeNpuWeights(path: string, input: NpuWeightsInput): Promise<FileHashes> {
-  const { arch, onLayer } = input;
-  const writer = await SafetensorsWriter.create(path, npuEntries(arch, input.linears));
+  const { arch, rotation, onLayer } = input;
+  const writer = await SafetensorsWriter.create(path, npuEntries(arch, input.linears, rotation));
   try {
     await writer.write('zeros.f16', new Uint16Array(arch.hidden));
+    if (rotation) {
+      await writer.write(`${ROTATION.ones}.f16`, new Uint16Array(arch.hidden).fill(toHalf(1)));
+      await writer.write(ROTATION.signs, rotation.signs);
+      await writer.write(ROTATION.matrix, rotation.matrix);
+    }
     for (let layer = 0; layer < arch.layers; layer++) {
       onLayer(layer);
       await writeLayer(writer, input, layer);
@@ -59,21 +85,66 @@ export async function writeNpuWeights(path: string, input: NpuWeightsInput): Pro
   }
 }
 
-async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, layer: number): Promise<void> {
-  const { path, arch, linears, tensors, addon } = input;
-  const dense = async (name: string): Promise<Float32Array> => {
+type Dense = (name: string) => Promise<Float32Array>;
+
+/** Gives the values of tensors by name. */
+export function denseOf(tensors: ReadonlyMap<string, CpuTensor>, addon: PackAddon): Dense {
+  return async (name) => {
     const tensor = tensors.get(name);
     if (!tensor) throw new LutraError('LUTRA_INTERNAL', `tensor ${name} is not listed`);
     return denseF32(tensor, addon);
   };
-  for (const norm of NORMS) {
+}
+
+/** Values of a linear in the basis of the NPU. */
+async function folded(dense: Dense, layer: number, name: LinearName, rotation: Rotation | null): Promise<Float32Array> {
+  const values = await dense(linearKey(layer, name));
+  if (!rotation) return values;
+  const norm = NORM_OF[name];
+  if (norm) rotateInputs(values, gained(rotation.signs, await dense(`layers.${layer}.${norm}`)), rotation);
+  else rotateOutputs(values, values.length / rotation.signs.length, rotation);
+  return values;
+}
+
+/** Writes what calibration in the basis of the NPU wants beside the model's own tensors. */
+export async function writeCalibrationRotation(path: string, rotation: Rotation, arch: ArchSpec, dense: Dense): Promise<void> {
+  const vector = (name: string): SafetensorsEntry => ({ name, dtype: 'F32', shape: [arch.hidden] });
+  const norms = Array.from({ length: arch.layers }, (_, layer) => NORMS.map((norm) => ({ layer, norm }))).flat();
+  const entries = [
+    ...rotationEntries(rotation),
+    vector(ROTATION.ones),
+    ...norms.map(({ layer, norm }) => vector(gainedSigns(layer, norm))),
+  ];
+  const writer = await SafetensorsWriter.create(path, entries);
+  try {
+    await writer.write(ROTATION.signs, rotation.signs);
+    await writer.write(ROTATION.matrix, rotation.matrix);
+    await writer.write(ROTATION.ones, new Float32Array(arch.hidden).fill(1));
+    for (const { layer, norm } of norms) {
+      await writer.write(gainedSigns(layer, norm), gained(rotation.signs, await dense(`layers.${layer}.${norm}`)));
+    }
+    await writer.finish();
+  } finally {
+    await writer.abandon();
+  }
+}
+
+async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, layer: number): Promise<void> {
+  const { path, arch, linears, rotation, tensors, addon } = input;
+  const dense = denseOf(tensors, addon);
+  for (const norm of rotation ? [] : NORMS) {
     const name = `layers.${layer}.${norm}`;
     await writer.write(`${name}.f16`, halvesOf(await dense(name), name));
   }
   for (const name of LINEAR_NAMES) {
     const key = linearKey(layer, name);
     const [rows, cols] = linearShape(arch, name);
-    const { codes, scales } = addon.quantizeS8(await dense(key), rows, cols, linearOf(linears, key).layout === 'conv');
+    const { codes, scales } = addon.quantizeS8(
+      await folded(dense, layer, name, rotation),
+      rows,
+      cols,
+      linearOf(linears, key).layout === 'conv',
+    );
     if (!scales.every((scale) => Number.isFinite(scale))) {
       throw new LutraError('LUTRA_BAD_FILE', `${path}: weights of ${key} are not finite numbers`, 'Export the file again.');
     }

@@ -106,6 +106,11 @@ export class CpuBuilder {
     return one(this.graph.addStep('permute', [x, order], {}, null, [name]));
   }
 
+  /** Into the basis that `diagonal` and `matrix` make, or back. */
+  rotate(x: TensorId, { diagonal, matrix }: { diagonal: TensorId; matrix: TensorId }, inverse: boolean, name: string): TensorId {
+    return one(this.graph.addStep('rotate', [x, diagonal, matrix], { inverse }, null, [name]));
+  }
+
   /** Gathers statistics of `x` under number `site`. */
   observe(x: TensorId, site: number): void {
     this.graph.addStep('observe', [x], { site }, null, []);

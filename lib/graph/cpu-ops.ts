@@ -3,6 +3,9 @@ import { isWeightType, needsWholeBlocks } from './dtype.js';
 import { type Attrs, arg, arity, check, checkType, defineOp, dim } from './schema.js';
 import { formatType, NO_QUANT, type TensorType } from './tensor.js';
 
+/** Rows of the matrix of a rotate step at most. */
+export const MAX_ROTATION_MATRIX = 256;
+
 const F32 = ['f32'] as const;
 const FLOATS = ['f32', 'f16'] as const;
 const QUANTS = ['u8', 's8', 'u16'] as const;
@@ -190,6 +193,24 @@ export const CPU_OPS = {
   }),
 
   relu_mul: defineOp({}, 'inferred', elementwise),
+
+  /** y = (x ∘ diagonal) · (H ⊗ matrix) with the normalised Hadamard matrix H; `inverse`: y = (x · (H ⊗ matrix)ᵀ) ∘ diagonal. */
+  rotate: defineOp({ inverse: 'bool' }, 'inferred', (inputs) => {
+    arity(inputs, 3);
+    const x = rowsOf(arg(inputs, 0), 'rotate input');
+    vector(arg(inputs, 1), 'diagonal', dim(x, 1));
+    const matrix = arg(inputs, 2);
+    checkType(matrix, 'rotation matrix', F32, 2);
+    const times = dim(x, 1) / dim(matrix, 0);
+    check(
+      matrix.rows === 'fixed' &&
+        dim(matrix, 0) === dim(matrix, 1) &&
+        dim(matrix, 0) <= MAX_ROTATION_MATRIX &&
+        Number.isInteger(Math.log2(times)),
+      () => `rotation matrix ${formatType(matrix)} for ${formatType(x)}`,
+    );
+    return [f32Rows(x)];
+  }),
 } as const;
 
 export type CpuOp = keyof typeof CPU_OPS;

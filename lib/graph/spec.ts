@@ -68,6 +68,13 @@ export interface TensorSpec {
   order?: string;
 }
 
+/**
+ * What was done to the NPU's weights without changing the float model. `rotate`: norm gains are folded into the linears behind them, and the residual stream of the NPU
+ * program lives in a rotated basis, so that its outliers are spread over all columns.
+ */
+export const TRANSFORMS = ['none', 'rotate'] as const;
+export type Transform = (typeof TRANSFORMS)[number];
+
 /** How static ranges were found. */
 export interface CalibrationRecord {
   text: string;
@@ -90,7 +97,7 @@ export interface FileHashes {
 export const TOKENIZER_FILES = ['tokenizer.json', 'tokenizer_config.json'] as const;
 
 /** Version of the model directory. */
-export const MODEL_FORMAT = 3;
+export const MODEL_FORMAT = 4;
 
 /** The whole of `lutra.json`, but for its checksum. */
 export interface ModelSpec {
@@ -102,6 +109,8 @@ export interface ModelSpec {
   tensors: Record<string, TensorSpec>;
   /** Keys `layers.N.q` and so on. Empty when the model was converted without NPU weights. */
   linears: Record<string, LinearSpec>;
+  /** Of the NPU's weights. */
+  transform: Transform;
   /** Computed while the files were written. */
   hashes: { cpu: FileHashes; npu: FileHashes | null; tokenizer: Record<(typeof TOKENIZER_FILES)[number], string> };
   source: { file: string; sha256: string };

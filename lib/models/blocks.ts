@@ -5,7 +5,7 @@ import type { ModelSpec } from '../graph/spec.js';
 import type { TensorId } from '../graph/tensor.js';
 import type { ModelFamily } from './families/index.js';
 import type { Observer } from './sites.js';
-import type { Weights } from './weights.js';
+import type { Rotation, Weights } from './weights.js';
 
 export interface Decoder {
   readonly g: GraphBuilder;
@@ -83,12 +83,13 @@ export function attention(d: Decoder, layer: number, { q, k, v }: Qkv): TensorId
   return d.g.cpu.attention(rotatedQ, { layer, heads, kvHeads, headDim, scale: 1 / Math.sqrt(headDim) }, `l${layer}.a`);
 }
 
-/** Logits of the rows that are wanted, from the last residual (F32 or F16). */
-export function head(d: Decoder, x: TensorId): TensorId {
+/** Logits of the rows that are wanted, from the last residual (F32 or F16), which lives in a basis of its own where there is a `rotation`. */
+export function head(d: Decoder, x: TensorId, rotation: Rotation | null = null): TensorId {
   // Calibration asks for no logits, so that lm_head's input is made of all rows beside it.
   if (d.observer?.calibrate === 'inputs')
     d.observer.observe(d.g.cpu.rmsNorm(x, d.weights.cpu('norm'), d.spec.arch.rmsEps, 'n'), d.spec.arch.layers, [], 'head');
-  const rows = d.g.cpu.selectRows(x, 'last.x');
+  const selected = d.g.cpu.selectRows(x, rotation === null ? 'last.x' : 'last.x.rotated');
+  const rows = rotation === null ? selected : d.g.cpu.rotate(selected, rotation, true, 'last.x');
   const n = d.g.cpu.rmsNorm(rows, d.weights.cpu('norm'), d.spec.arch.rmsEps, 'last.n');
   const [logits] = linears(d, n, [d.weights.lmHead()], ['logits']) as [TensorId];
   return logits;

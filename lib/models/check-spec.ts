@@ -11,8 +11,10 @@ import {
   type Precision,
   type QuantRange,
   type TensorSpec,
+  TRANSFORMS,
 } from '../graph/spec.js';
 import { type ModelFamily, modelFamily } from './families/index.js';
+import { canRotate } from './rotation.js';
 
 export const LINEAR_NAMES: readonly LinearName[] = ['q', 'k', 'v', 'o', 'gate', 'up', 'down'];
 
@@ -178,6 +180,12 @@ function checkTensor(spec: ModelSpec, { name, shape, f32 }: { name: string; shap
   checkOrder(spec, name, shape[1]);
 }
 
+function checkTransform({ transform, arch }: ModelSpec): void {
+  if (!(TRANSFORMS as readonly unknown[]).includes(transform))
+    throw badSpec(`transform is ${shown(transform)}; known: ${TRANSFORMS.join(', ')}`);
+  if (transform === 'rotate' && !canRotate(arch.hidden)) throw badSpec(`a hidden size of ${arch.hidden} cannot be rotated`);
+}
+
 /**
  * Architecture, tokens and tensors, without the NPU linears: what a plan without NPU or for calibration needs. The fields may hold anything that JSON can.
  * Throws LUTRA_BAD_FILE, LUTRA_UNSUPPORTED.
@@ -191,6 +199,7 @@ export function checkModel(spec: ModelSpec): void {
   checkTokens(spec);
   partial(spec.tensors, 'tensors');
   partial(spec.linears, 'linears');
+  checkTransform(spec);
   for (const tensor of expectedTensors(spec.arch, family)) checkTensor(spec, tensor);
 }
 

@@ -7,6 +7,7 @@ import type { TensorId } from '../graph/tensor.js';
 import { addBias, attention, type Decoder, head, type Qkv } from './blocks.js';
 import { badSpec, linearSpec } from './check-spec.js';
 import { encodingIn, NpuInput, npuLinear } from './npu-linear.js';
+import type { Rotation } from './weights.js';
 
 /** The tensor that `name` and its siblings read. */
 function inputOf(d: Decoder, layer: number, name: LinearName, x: TensorId): NpuInput {
@@ -96,12 +97,21 @@ function repairOfO(d: Decoder, layer: number, a16: TensorId, residual: TensorId)
   return d.g.cpu.shadow({ x: a16, encoding: encodingIn(input, input.dtype), weight, base: residual }, 'f16', `l${layer}.r`);
 }
 
+/** The first residual, F16, in the basis of the NPU's weights. */
+function embedding(d: Decoder, rotation: Rotation | null): TensorId {
+  const { cpu } = d.g;
+  if (rotation === null) return cpu.embed(d.weights.embed(), 'f16', 'x');
+  const rows = cpu.embed(d.weights.embed(), 'f32', 'embedding');
+  return cpu.convert(cpu.rotate(rows, rotation, false, 'embedding.rotated'), 'f16', 'x');
+}
+
 /** The whole decoder for one chunk; returns the logits. */
 export function npuDecoder(d: Decoder): TensorId {
-  let x = d.g.cpu.embed(d.weights.embed(), 'f16', 'x');
+  const rotation = d.weights.rotation();
+  let x = embedding(d, rotation);
   for (let layer = 0; layer < d.spec.arch.layers; layer++) {
     const qkv = addBias(d, layer, part1(d, layer, x));
     x = part2(d, layer, x, attention(d, layer, qkv));
   }
-  return head(d, x);
+  return head(d, x, rotation);
 }

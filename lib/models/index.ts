@@ -3,4 +3,5 @@ export { checkModel, checkSpec, LINEAR_NAMES, linearKey, linearShape, SHARED_INP
 export { type ModelFamily, modelFamily } from './families/index.js';
 export type { Calibrate, PlanMode, PlanOptions } from './options.js';
 export { buildCalibrationPlan, buildPlan } from './registry.js';
+export { canRotate, checkRotatable, gainedSigns, type NormName, ROTATION, rotationSize } from './rotation.js';
 export type { CalibrationSite } from './sites.js';

@@ -11,8 +11,8 @@ export interface CalibrationSite {
   layer: number;
   /** Linears that read (input) or write (output) the tensor. */
   linears: readonly LinearName[];
-  /** clippedOutput: W·c, what the linear writes when its input is quantised and clipped by the range in `lutra.json`; head: what lm_head reads, behind the last layer. */
-  what: 'input' | 'output' | 'clippedOutput' | 'head';
+  /** rotatedInput: what the NPU reads in place of the input, where the model is rotated; clippedOutput: W·c, what the linear writes when its input is quantised and clipped by the range in `lutra.json`; head: what lm_head reads, behind the last layer. */
+  what: 'input' | 'rotatedInput' | 'output' | 'clippedOutput' | 'head';
   /** Name of the tensor in the plan. */
   tensor: string;
 }

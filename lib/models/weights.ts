@@ -3,6 +3,13 @@ import type { GraphBuilder } from '../graph/builder.js';
 import type { LinearName, ModelSpec } from '../graph/spec.js';
 import type { TensorId } from '../graph/tensor.js';
 import { badSpec, linearKey, linearShape, linearSpec } from './check-spec.js';
+import { type NormName, ROTATION, rotationSize } from './rotation.js';
+
+/** What a `rotate` step reads beside its input. */
+export interface Rotation {
+  readonly diagonal: TensorId;
+  readonly matrix: TensorId;
+}
 
 export class Weights {
   private readonly g: GraphBuilder;
@@ -51,7 +58,7 @@ export class Weights {
   }
 
   /** Norm gain of the CPU, F32. */
-  gain(layer: number, norm: 'attn_norm' | 'ffn_norm'): TensorId {
+  gain(layer: number, norm: NormName): TensorId {
     return this.cpu(`layers.${layer}.${norm}`);
   }
 
@@ -61,8 +68,22 @@ export class Weights {
   }
 
   /** Norm gain of the NPU, F16. */
-  gamma(layer: number, norm: 'attn_norm' | 'ffn_norm'): TensorId {
-    return this.g.weight(`layers.${layer}.${norm}.f16`, 'f16', [this.spec.arch.hidden]);
+  gamma(layer: number, norm: NormName): TensorId {
+    const name = this.spec.transform === 'rotate' ? ROTATION.ones : `layers.${layer}.${norm}`;
+    return this.g.weight(`${name}.f16`, 'f16', [this.spec.arch.hidden]);
+  }
+
+  /** The rotation of the residual stream; null: it lives in the basis of the model. */
+  rotation(diagonal: string = ROTATION.signs): Rotation | null {
+    const { hidden } = this.spec.arch;
+    if (this.spec.transform === 'none') return null;
+    const size = rotationSize(hidden);
+    return { diagonal: this.g.weight(diagonal, 'f32', [hidden]), matrix: this.g.weight(ROTATION.matrix, 'f32', [size, size]) };
+  }
+
+  /** The gain of a norm whose gains are folded, F32. */
+  ones(): TensorId {
+    return this.g.weight(ROTATION.ones, 'f32', [this.spec.arch.hidden]);
   }
 
   /** Zeros that HTP's RmsNorm wants as beta. */

@@ -1,5 +1,6 @@
 // Shape, dtype and attribute rules of the CPU steps, one function per family. The executor relies on them and checks nothing again.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 
@@ -247,6 +248,20 @@ void check_permute(const Checker& c) {
   c.require(order.kind == TensorKind::kWeight && order.dtype == DType::kU32 && order.rank == 1 && order.elements() == c.in(0).cols, Checker::describe(order) + " is not a U32 weight of " + std::to_string(c.in(0).cols));
 }
 
+void check_rotate(const Checker& c) {
+  c.counts(3, 1);
+  c.activation(c.in(0), {kF});
+  c.activation(c.out(0), {kF});
+  c.same_shape(c.in(0), c.out(0));
+  const uint32_t cols = c.in(0).cols;
+  c.vector_f32(c.in(1), cols);
+  const Tensor& matrix = c.in(2);
+  c.weight(matrix);
+  c.require(matrix.dtype == DType::kF32 && matrix.rank == 2 && matrix.rows == matrix.cols && matrix.rows >= 1 && matrix.rows <= kMaxRotationMatrix && cols % matrix.rows == 0 && std::has_single_bit(cols / matrix.rows),
+            Checker::describe(matrix) + " does not rotate " + std::to_string(cols) + " columns");
+  c.integer(0, 1);
+}
+
 void check(const Checker& c) {
   switch (c.step().op) {
     case StepOp::kSegment: return check_segment(c);
@@ -265,6 +280,7 @@ void check(const Checker& c) {
     case StepOp::kBiasAdd: return check_bias_add(c);
     case StepOp::kObserve: return check_observe(c);
     case StepOp::kPermute: return check_permute(c);
+    case StepOp::kRotate: return check_rotate(c);
   }
 }
 

@@ -4,13 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parsePrecision } from '../../lib/convert/precision.js';
-import { eagerGraph, type Tensor } from '../../lib/graph/index.js';
+import { eagerGraph, type Graph, type Tensor } from '../../lib/graph/index.js';
 import { buildPlan } from '../../lib/models/index.js';
 import type { NativeEngine } from '../../lib/native/addon.js';
 import { loadModel } from '../../lib/runtime/model.js';
 import { trace } from '../../lib/runtime/trace.js';
 import { referenceDecoder } from '../reference/decoder.js';
 import { Interpreter } from '../reference/interpreter.js';
+import { foldedWeights, withRotation } from '../reference/rotated.js';
 import { type Storage, TINY } from '../unit/convert/tiny-gguf.js';
 import { nmse, qnnLibrary, SOC } from './helpers.js';
 import { CHUNK, interleaveHeads, makeTiny, nmseRows, openTiny, type TinyModelFiles, tinyTokens, VOCAB } from './tiny.js';
@@ -23,6 +24,8 @@ const PRECISIONS = [
   'all=w8f16',
   'qkv=w8a8s,o=w8a8s,gateup=w8a16,down=w8a16',
   'qkv=w8f16,o=w8a16,gateup=w8a8,down=w8a8s',
+  'rotated all=w8f16',
+  'rotated qkv=w8a8s,o=w8a8s,gateup=w8a8,down=w8a8s',
 ] as const;
 
 let root: string;
@@ -32,7 +35,11 @@ beforeAll(async () => {
   for (const [i, precision] of PRECISIONS.entries()) {
     // A packed lm_head would quantise its input: more noise than all of the NPU in 16 bits.
     const options = { seed: 40 + i, storages: ['q4_1', 'q8_0', 'q4_0'] as const, head: 'f16' as const, tied: i % 2 === 0 };
-    models.set(precision, await makeTiny(root, `npu${i}`, parsePrecision(precision), options));
+    const rotated = precision.startsWith('rotated ');
+    // A hidden size that is no power of two, so that the rotation has a matrix.
+    const shape = rotated ? { sizes: { ...TINY, hidden: 96, headDim: 24 } } : {};
+    const parsed = parsePrecision(precision.replace('rotated ', ''));
+    models.set(precision, await makeTiny(root, `npu${i}`, parsed, { ...options, ...shape }, { transform: rotated ? 'rotate' : 'none' }));
   }
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
@@ -41,6 +48,13 @@ function modelOf(precision: string): TinyModelFiles {
   const model = models.get(precision);
   if (model === undefined) throw new Error(`no model of ${precision}`);
   return model;
+}
+
+/** What runs plans of the model in float64. */
+function interpreterOf({ spec, weights }: TinyModelFiles, graph: Graph): Interpreter {
+  return spec.transform === 'none'
+    ? new Interpreter(graph, weights)
+    : new Interpreter(graph, withRotation(spec, weights), foldedWeights(spec, weights));
 }
 
 function float64(model: TinyModelFiles, tokens: readonly number[]): Float64Array[] {
@@ -179,7 +193,7 @@ describe('NPU programs', () => {
     const model = modelOf(precision);
     const graph = eagerGraph(buildPlan(model.spec, { mode: 'npu', contextSize: CONTEXT }));
     const engine = await openTiny(model, graph, { keepActivations: true, npu });
-    const interpreter = new Interpreter(graph, model.weights);
+    const interpreter = interpreterOf(model, graph);
     /** Rows by op and type. */
     const seen = new Map<string, { equal: number; all: number }>();
     interpreter.onValue = (tensor, rows, op) => {
@@ -208,7 +222,7 @@ describe('NPU programs', () => {
     const model = modelOf(precision);
     const tokens = tinyTokens(10, 3 * CHUNK);
     const graph = buildPlan(model.spec, { mode: 'npu', contextSize: CONTEXT });
-    const interpreter = new Interpreter(graph, model.weights);
+    const interpreter = interpreterOf(model, graph);
     const engine = await openTiny(model, graph);
     const want: Float64Array[] = [];
     for (let at = 0; at < tokens.length; at += CHUNK) want.push(...interpreter.run('npu', tokens.slice(at, at + CHUNK)));

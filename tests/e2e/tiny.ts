@@ -202,7 +202,7 @@ export async function makeTiny(
   name: string,
   precision: PrecisionByKind | null,
   options: TinyFileOptions = {},
-  weights: Pick<ConvertOptions, 'cpuWeights' | 'lmHead' | 'calibrationText'> = {},
+  weights: Pick<ConvertOptions, 'cpuWeights' | 'lmHead' | 'calibrationText' | 'transform'> = {},
 ): Promise<TinyModelFiles> {
   const file = writeTinyFile(join(root, `${name}.gguf`), options);
   const text = join(root, `${name}.txt`);

@@ -339,6 +339,32 @@ TEST(Plan, AnOrderHasANumberForEachColumn) {
   EXPECT_EQ(code_of([] { plan::Plan::parse(permuted(DType::kU32, kHidden, TensorKind::kActivation)); }), ErrorCode::kBadPlan);
 }
 
+/// A plan that rotates x by a matrix [rows, cols] and a diagonal of `length`.
+std::vector<std::byte> rotated(uint32_t rows, uint32_t cols, uint32_t length, DType dtype = DType::kF32, double inverse = 0) {
+  test::PlanWriter p({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, 1});
+  const uint32_t embed = p.tensor("embed", DType::kF16, TensorKind::kWeight, RowsKind::kFixed, {kVocab, kHidden}, "embed");
+  const uint32_t x = p.tensor("x", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  const uint32_t d = p.tensor("d", DType::kF32, TensorKind::kWeight, RowsKind::kFixed, {length}, "d");
+  const uint32_t m = p.tensor("m", dtype, TensorKind::kWeight, RowsKind::kFixed, {rows, cols}, "m");
+  const uint32_t y = p.tensor("y", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  p.step(StepOp::kEmbed, {embed}, {x});
+  p.step(StepOp::kRotate, {x, d, m}, {y}, {inverse});
+  p.program("cpu", plan::kNoIndex);
+  return p.encode();
+}
+
+TEST(Plan, ARotationFitsItsColumns) {
+  const auto refused = [](const std::vector<std::byte>& bytes) { return code_of([&] { plan::Plan::parse(bytes); }) == ErrorCode::kBadPlan; };
+  EXPECT_NO_THROW(plan::Plan::parse(rotated(1, 1, kHidden)));
+  EXPECT_NO_THROW(plan::Plan::parse(rotated(2, 2, kHidden, DType::kF32, 1)));
+  EXPECT_TRUE(refused(rotated(3, 3, kHidden)));                    // does not divide the columns
+  EXPECT_TRUE(refused(rotated(1, 2, kHidden)));                    // not square
+  EXPECT_TRUE(refused(rotated(2 * kHidden, 2 * kHidden, kHidden)));
+  EXPECT_TRUE(refused(rotated(1, 1, kHidden - 1)));
+  EXPECT_TRUE(refused(rotated(1, 1, kHidden, DType::kF16)));
+  EXPECT_TRUE(refused(rotated(1, 1, kHidden, DType::kF32, 2)));
+}
+
 TEST(Plan, WeightsOfTheWrongSizeAreNamed) {
   Weights w;
   session::EngineOptions options;

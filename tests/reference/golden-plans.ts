@@ -18,6 +18,7 @@ export const GOLDENS: Record<string, { model: TinyOptions; options: GoldenOption
   'tiny-npu-w8a8': { model: { type: 'q4_0', precision: all('w8a8'), signedInputs: true }, options: { mode: 'npu', chunk: 4 } },
   'tiny-npu-shadowed': { model: { type: 'q4_0', precision: SHADOWED, signedInputs: true }, options: { mode: 'npu' } },
   'tiny-npu-inputs-only': { model: { type: 'q4_0', precision: SHADOWED, outputRepair: false }, options: { mode: 'npu' } },
+  'tiny-npu-rotated': { model: { type: 'q4_0', precision: SHADOWED, transform: 'rotate', arch: { hidden: 96 } }, options: { mode: 'npu' } },
   'tiny-cpu': { model: { type: 'q4_1', arch: { ropeFactors: true, ropeInterleaved: true } }, options: { mode: 'cpu' } },
   'tiny-npu-qwen3': { model: { type: 'q4_0', precision: all('w8a16'), arch: { family: 'qwen3', headDim: 32 } }, options: { mode: 'npu' } },
   'tiny-phonelm': { model: { type: 'q4_0', arch: { family: 'phonelm', activation: 'relu' } }, options: { mode: 'cpu' } },

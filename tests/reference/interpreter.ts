@@ -12,7 +12,7 @@ import type { Weight } from './tiny.js';
 type Rows = Float64Array[];
 
 /** S8 weight of the NPU, one row per output. */
-interface W8 {
+export interface W8 {
   codes: Float64Array[];
   scales: Float32Array;
 }
@@ -28,6 +28,18 @@ export function quantizeS8({ shape, data }: Weight): W8 {
     return Float64Array.from(row, (v) => (scale === 0 ? 0 : roundEven(Math.fround(v / Math.fround(scale)))));
   });
   return { codes, scales };
+}
+
+/** `rotate`, entry by entry: R[i, j] = diagonal[i] · (−1)^(shared bits of the block numbers) / √blocks · matrix[i mod m, j mod m]. */
+export function rotation(diagonal: Weight, { shape: [size = 0], data }: Weight): Float64Array[] {
+  const blocks = diagonal.data.length / size;
+  const sign = (bits: number): number => (bits === 0 ? 1 : (bits & 1 ? -1 : 1) * sign(bits >>> 1));
+  return Array.from(diagonal.data, (factor, i) =>
+    Float64Array.from(diagonal.data, (_, j) => {
+      const hadamard = sign(Math.floor(i / size) & Math.floor(j / size)) / Math.sqrt(blocks);
+      return factor * hadamard * (data[(i % size) * size + (j % size)] ?? Number.NaN);
+    }),
+  );
 }
 
 /** Nearest integer, ties to even. */
@@ -60,6 +72,7 @@ const saturated = (q: number, e: Encoded): boolean => q === e.lo || q === e.hi;
 export class Interpreter {
   private readonly graph: Graph;
   private readonly weights: ReadonlyMap<string, Weight>;
+  private readonly npuWeights: ReadonlyMap<string, Weight>;
   private readonly values = new Map<TensorId, Rows>();
   private readonly keys: Rows[];
   private readonly cached: Rows[];
@@ -70,12 +83,16 @@ export class Interpreter {
   onValue: (tensor: Tensor, rows: Rows, op: string) => Rows = (_, rows) => rows;
   /** Rows seen by each `observe` site. */
   readonly observed = new Map<number, Rows>();
+  /** How weights of the NPU are held. */
+  quantize: (weight: Weight) => W8 = quantizeS8;
   repairedInputs = 0;
   repairedOutputs = 0;
 
-  constructor(graph: Graph, weights: ReadonlyMap<string, Weight>) {
+  /** `npuWeights`: what S8 weights are made of, when that is not `weights`. */
+  constructor(graph: Graph, weights: ReadonlyMap<string, Weight>, npuWeights = weights) {
     this.graph = graph;
     this.weights = weights;
+    this.npuWeights = npuWeights;
     this.keys = Array.from({ length: graph.config.layers }, () => []);
     this.cached = Array.from({ length: graph.config.layers }, () => []);
   }
@@ -124,9 +141,9 @@ export class Interpreter {
     const name = (this.tensor(id).weight ?? '').replace(/\.w8$/, '');
     const known = this.w8.get(name);
     if (known !== undefined) return known;
-    const w = this.weights.get(name);
+    const w = this.npuWeights.get(name);
     if (w === undefined) throw new Error(`no weight ${name}`);
-    const made = quantizeS8(w);
+    const made = this.quantize(w);
     this.w8.set(name, made);
     return made;
   }
@@ -198,12 +215,21 @@ export class Interpreter {
         const order = this.weight(inputs[1]).data;
         return [x().map((row) => Float64Array.from(order, (column) => row[column] ?? Number.NaN))];
       }
+      case 'rotate':
+        return [this.rotated(step)];
       case 'observe':
         this.observed.set(step.attrs.site, [...(this.observed.get(step.attrs.site) ?? []), ...x()]);
         return [];
       default:
         throw new Error(`unknown step ${String(step satisfies never)}`);
     }
+  }
+
+  private rotated({ inputs, attrs }: Extract<Step, { op: 'rotate' }>): Rows {
+    const matrix = rotation(this.weight(inputs[1]), this.weight(inputs[2]));
+    return this.rows(inputs[0]).map((row) =>
+      row.map((_, j) => row.reduce((sum, v, i) => sum + v * ((attrs.inverse ? matrix[j]?.[i] : matrix[i]?.[j]) ?? Number.NaN), 0)),
+    );
   }
 
   private attend(

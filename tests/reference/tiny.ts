@@ -9,6 +9,7 @@ import {
   type Precision,
   type QuantRange,
   type TensorSpec,
+  type Transform,
 } from '../../lib/graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../../lib/models/check-spec.js';
 import { modelFamily } from '../../lib/models/families/index.js';
@@ -31,6 +32,7 @@ export interface TinyOptions {
   precision?: TinyPrecision | null;
   /** Whether w8a8s linears also repair saturated outputs (q, k, v, down). */
   outputRepair?: boolean;
+  transform?: Transform;
   /** Type of 8-bit inputs of o and down; outputs are u8. */
   signedInputs?: boolean;
   /** Columns of q and k in one order, of v and down each in one of its own. */
@@ -179,6 +181,7 @@ export function tinyModel(options: TinyOptions = {}): TinyModel {
     chunk: 8,
     tensors,
     linears,
+    transform: options.transform ?? 'none',
     hashes: {
       cpu: NO_HASHES,
       npu: precision === null ? null : NO_HASHES,

@@ -58,7 +58,7 @@ const arch = (name: string, says: string | RegExp, change: object, code?: BadCas
   field(name, says, (spec) => Object.assign(spec.arch, change), code);
 
 const shapes: BadCase[] = [
-  field('format 4', 'format 3', (spec) => Object.assign(spec, { format: 4 }), 'LUTRA_UNSUPPORTED'),
+  field('format 3', 'format 4', (spec) => Object.assign(spec, { format: 3 }), 'LUTRA_UNSUPPORTED'),
   field('a format that is a text', "'2'", (spec) => Object.assign(spec, { format: '2' }), 'LUTRA_UNSUPPORTED'),
   field('no arch', 'arch', (spec) => Object.assign(spec, { arch: null })),
   arch('another family', 'mamba', { family: 'mamba' }, 'LUTRA_UNSUPPORTED'),

@@ -123,11 +123,17 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
   const random = new Random(13);
   const spread = (size: number, spike: number[]) =>
     site([...Array.from({ length: 20_000 }, () => (random.uniform() * 2 - 1) * size), ...spike]);
-  const seen = { input: spread(8, [100]), output: spread(4, [50]), clippedOutput: spread(4, []), head: spread(2, []) };
+  const seen = {
+    input: spread(8, [100]),
+    output: spread(4, [50]),
+    clippedOutput: spread(4, []),
+    rotatedInput: spread(8, []),
+    head: spread(2, []),
+  };
   let pass = 0;
   const options: CalibrationOptions = {
     spec,
-    weights: '/model/cpu.safetensors',
+    files: ['/model/cpu.safetensors'],
     tokens: Array.from({ length: 100 }, (_, i) => i % 90),
     windows: 3,
     windowTokens: 16,

@@ -63,6 +63,7 @@ describe('tables', () => {
       'observe',
       'permute',
       'relu_mul',
+      'rotate',
     ]);
     expect([...NPU_OP_NAMES].sort()).toEqual([
       'Concat',
@@ -172,6 +173,14 @@ describe('inference', () => {
     'selecting rows twice': [(g, x) => g.cpu.selectRows(g.cpu.selectRows(x, 'a'), 'b'), /select_rows of/],
     'an order of other columns': [(g, x) => g.cpu.permute(x, g.weight('o', 'u32', [63]), 'y'), /order is u32/],
     'an order of floats': [(g, x) => g.cpu.permute(x, g.weight('o', 'f32', [64]), 'y'), /order/],
+    'a rotation of other columns': [
+      (g, x) => g.cpu.rotate(x, { diagonal: g.weight('d', 'f32', [64]), matrix: g.weight('m', 'f32', [3, 3]) }, false, 'y'),
+      /rotation matrix f32/,
+    ],
+    'a diagonal of other columns': [
+      (g, x) => g.cpu.rotate(x, { diagonal: g.weight('d', 'f32', [63]), matrix: g.weight('m', 'f32', [1, 1]) }, false, 'y'),
+      /diagonal is f32/,
+    ],
     'a shadow of nothing': [
       (g, x) => g.cpu.shadow({ x, encoding: U8, weight: w8(g, 's', [1, 1, 64, 64], 3) }, 'f32', 'y'),
       /neither base nor/,

@@ -41,7 +41,9 @@ describe('checkSpec', () => {
   });
 
   const broken: Record<string, [change: (spec: ModelSpec) => void, message: RegExp]> = {
-    'a foreign format': [(s) => Object.assign(s, { format: 4 }), /format 4/],
+    'a foreign format': [(s) => Object.assign(s, { format: 5 }), /format 5/],
+    'a transform of another name': [(s) => Object.assign(s, { transform: 'reflect' }), /transform is 'reflect'/],
+    'no transform': [(s) => Object.assign(s, { transform: undefined }), /transform is undefined/],
     'no layers': [(s) => Object.assign(s.arch, { layers: 0 }), /layers is 0/],
     'a fractional size': [(s) => Object.assign(s.arch, { ffn: 1.5 }), /ffn is 1.5/],
     'heads that do not divide': [(s) => Object.assign(s.arch, { kvHeads: 3 }), /4 heads do not divide into 3 KV heads/],

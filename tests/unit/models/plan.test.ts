@@ -2,14 +2,18 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { decodePlan } from '../../../lib/graph/decode.js';
+import { quantLimits } from '../../../lib/graph/dtype.js';
 import { encodePlan } from '../../../lib/graph/encode.js';
 import { printPlan } from '../../../lib/graph/print.js';
+import type { LinearName, QuantRange } from '../../../lib/graph/spec.js';
 import { validateGraph } from '../../../lib/graph/validate.js';
 import { MODEL_FAMILIES } from '../../../lib/models/families/index.js';
+import { gainedSigns, LINEAR_NAMES, linearKey, ROTATION } from '../../../lib/models/index.js';
 import { buildCalibrationPlan, buildPlan } from '../../../lib/models/registry.js';
-import { referenceDecoder, rmsNorm } from '../../reference/decoder.js';
+import { matVec, referenceDecoder, rmsNorm } from '../../reference/decoder.js';
 import { all, DEFAULT, GOLDENS, goldenPlan, SHADOWED } from '../../reference/golden-plans.js';
-import { Interpreter, quantizeS8 } from '../../reference/interpreter.js';
+import { Interpreter, quantizeS8, roundEven, type W8 } from '../../reference/interpreter.js';
+import { foldedWeights, withRotation } from '../../reference/rotated.js';
 import { storedWeights, type TinyOptions, type TinyPrecision, tinyModel, type Weight } from '../../reference/tiny.js';
 
 const TOKENS = [1, 17, 4, 90, 33, 33, 2, 61, 5, 44, 80];
@@ -40,6 +44,12 @@ function nmse(got: readonly Float64Array[], want: readonly Float64Array[]): numb
   });
   expect(power).toBeGreaterThan(0);
   return error / power;
+}
+
+/** As float weights. */
+function asTheyAre({ shape: [rows = 0, cols = 0], data }: Weight): W8 {
+  const codes = Array.from({ length: rows }, (_, o) => Float64Array.from(data.subarray(o * cols, (o + 1) * cols)));
+  return { codes, scales: new Float32Array(rows).fill(1) };
 }
 
 /** Logits of all tokens, run in pieces. */
@@ -174,6 +184,21 @@ describe('npu program', () => {
     expect(run(model(all('w8f16'), { arch: { qkvBias: true, tied: false, ropeInterleaved: true } })).error).toBeLessThan(F32);
   });
 
+  it.each([64, 96, 160])('rotated, w8f16 with weights that are not quantised is the float model (hidden size %i)', (hidden) => {
+    const model: TinyOptions = { precision: all('w8f16'), transform: 'rotate', arch: { hidden, tied: false, qkvBias: true } };
+    const { spec, weights } = tinyModel(model);
+    const want = referenceDecoder(spec.arch, weights, TOKENS);
+    const graph = buildPlan(spec, { mode: 'npu', contextSize: 64 });
+    const folded = foldedWeights(spec, weights);
+    const interpreter = new Interpreter(graph, withRotation(spec, weights), folded);
+    interpreter.quantize = asTheyAre;
+    // Prefill in the rotated basis, decode in the model's own: one cache.
+    const got = [...runPlan(interpreter, 'npu', [8]), ...TOKENS.slice(8).flatMap((t) => interpreter.run('cpu', [t]))];
+    expect(nmse(got, want.logits)).toBeLessThan(F32);
+    const unfolded = new Interpreter(graph, withRotation(spec, weights), weights);
+    expect(nmse(runPlan(unfolded, 'npu', [8]), want.logits.slice(0, 8))).toBeGreaterThan(0.1);
+  });
+
   it('w8a16 is close when its ranges hold the values', () => {
     const { error } = run(model(all('w8a16')), [8, 3], (spec) => widen(spec, 8));
     expect(error).toBeGreaterThan(1e-12);
@@ -287,6 +312,43 @@ describe('calibration plans', () => {
       expect(nmse(interpreter.observed.get(site.site) ?? [], tensors.get(site.tensor) ?? []), site.tensor).toBeLessThan(1e-24);
   });
 
+  it('observe in the basis of the NPU what a rotated model reads and writes', () => {
+    const { spec, weights } = tinyModel({ transform: 'rotate', precision: all('w8a8'), arch: { hidden: 96 } });
+    for (const linear of Object.values(spec.linears)) linear.output = null;
+    const { graph, sites } = buildCalibrationPlan(spec, { contextSize: 64, chunk: 16, calibrate: 'outputs' });
+    const all96 = withRotation(spec, weights);
+    for (let layer = 0; layer < spec.arch.layers; layer++) {
+      for (const norm of ['attn_norm', 'ffn_norm'] as const) {
+        const gains = weights.get(`layers.${layer}.${norm}`)?.data;
+        const data = all96.get(ROTATION.signs)?.data.map((sign, i) => sign * (gains?.[i] ?? Number.NaN)) ?? new Float32Array();
+        all96.set(gainedSigns(layer, norm), { shape: [data.length], data });
+      }
+    }
+    const interpreter = new Interpreter(graph, all96);
+    interpreter.run('cpu', TOKENS);
+    const folded = foldedWeights(spec, weights);
+    const seen = (what: string, name: LinearName) => {
+      const site = sites.find((s) => s.layer === 1 && s.what === what && s.linears.includes(name));
+      return interpreter.observed.get(site?.site ?? -1) ?? [];
+    };
+    for (const name of LINEAR_NAMES) {
+      const input = seen(/[qkv]|gate|up/.test(name) && name !== 'down' ? 'rotatedInput' : 'input', name);
+      const w = folded.get(linearKey(1, name)) ?? { shape: [], data: new Float32Array() };
+      const output = input.map((row) => matVec(w, row));
+      expect(nmse(seen('output', name), output), name).toBeLessThan(1e-12);
+      const range = spec.linears[linearKey(1, name)]?.input;
+      const clipped = input.map((row) => row.map((v) => clip(v, range ?? null)));
+      expect(nmse(clipped, input)).toBeGreaterThan(1e-6);
+      expect(
+        nmse(
+          seen('clippedOutput', name),
+          clipped.map((row) => matVec(w, row)),
+        ),
+        name,
+      ).toBeLessThan(1e-12);
+    }
+  });
+
   it('measure W·c beside a float path that stays as it was', () => {
     const { spec, weights } = tinyModel({ precision: { qkv: 'w8a8', o: 'w8a8', gateup: 'w8f16', down: 'w8a16' } });
     for (const linear of Object.values(spec.linears)) {
@@ -307,6 +369,13 @@ describe('calibration plans', () => {
     }
   });
 });
+
+/** Quantised and back. */
+function clip(value: number, range: QuantRange | null): number {
+  if (range === null) return value;
+  const { lo, hi } = quantLimits(range.dtype);
+  return (Math.min(hi, Math.max(lo, roundEven(value / range.scale) - range.offset)) + range.offset) * range.scale;
+}
 
 type Spec = ReturnType<typeof tinyModel>['spec'];
 

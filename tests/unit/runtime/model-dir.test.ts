@@ -74,7 +74,7 @@ describe('openModelDirectory', () => {
   it.each([
     ['not JSON', 'LUTRA_BAD_FILE', () => writeFile(join(directory, 'lutra.json'), '{"format": 2,')],
     ['of the format before checksums', 'LUTRA_UNSUPPORTED', () => writeFile(join(directory, 'lutra.json'), '{"format": 1}\n')],
-    ['of a later format', 'LUTRA_UNSUPPORTED', () => writeModel((spec) => Object.assign(spec, { format: 4 }))],
+    ['of a later format', 'LUTRA_UNSUPPORTED', () => writeModel((spec) => Object.assign(spec, { format: 5 }))],
     ['without a checksum', 'LUTRA_BAD_FILE', () => writeFile(join(directory, 'lutra.json'), JSON.stringify(tinyModel().spec))],
     ['of another family', 'LUTRA_UNSUPPORTED', () => writeModel((spec) => Object.assign(spec.arch as object, { family: 'mamba' }))],
     ['without layers', 'LUTRA_BAD_FILE', () => writeModel((spec) => Object.assign(spec.arch as object, { layers: 0 }))],
