@@ -1,4 +1,4 @@
-/** `lutra convert`: a GGUF file or a checkpoint of Hugging Face becomes a model directory. */
+/** `lutra convert`: a GGUF file, a checkpoint of Hugging Face or an .mllm file becomes a model directory. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -19,10 +19,11 @@ import { formatBytes, note, ProgressBar, peakRssBytes, print, printJson } from '
 
 export const convertCommand: Command = {
   name: 'convert',
-  summary: 'Converts a GGUF file, or a directory of Hugging Face, to a model directory, calibrated for the NPU.',
+  summary: 'Converts a GGUF file, a directory of Hugging Face or an .mllm file to a model directory, calibrated for the NPU.',
   positionals: ['MODEL'],
   flags: {
     output: { value: 'DIR', short: 'o', help: 'model directory to make (needed)' },
+    config: { value: 'DIR', help: 'directory with config.json and tokenizer.json of an .mllm file, which has none' },
     precision: { value: 'KIND=NAME,…', help: `arithmetic of the NPU linears (default ${formatPrecision(DEFAULT_PRECISION)})` },
     'cpu-weights': { value: 'NAME', help: `weights of the CPU: keep (default: the file's values), ${Object.keys(CPU_WEIGHTS).join(', ')}` },
     'lm-head': { value: 'NAME', help: 'the same for the embedding and lm_head' },
@@ -76,6 +77,7 @@ async function run(args: Arguments): Promise<void> {
     const spec = await convertModel({
       input,
       output,
+      ...optional('config', args.string('config')),
       addon: loadAddon(),
       ...optional('precision', args.flag('cpu-only') ? null : precision === undefined ? undefined : parsePrecision(precision)),
       cpuWeights: parseCpuWeights('--cpu-weights', args.string('cpu-weights')),

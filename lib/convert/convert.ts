@@ -1,5 +1,5 @@
 /**
- * `lutra convert`: a GGUF file or a directory of Hugging Face → a model directory (docs/model-format.md).
+ * `lutra convert`: a GGUF file, a directory of Hugging Face or an .mllm file → a model directory (docs/model-format.md).
  */
 import { createHash } from 'node:crypto';
 import { rm, stat, writeFile } from 'node:fs/promises';
@@ -26,6 +26,7 @@ import { type CpuWeights, isRequantised, requantised } from './cpu-weights.js';
 import { OutputDirectory } from './directory.js';
 import { openGguf } from './gguf-source.js';
 import { openCheckpoint } from './huggingface/index.js';
+import { isMllmFile, openMllm } from './mllm/index.js';
 import { denseOf, writeCalibrationRotation, writeNpuWeights } from './npu-weights.js';
 import { checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
 import { type Rotation, rotationOf } from './rotation.js';
@@ -40,8 +41,10 @@ export interface ConvertProgress {
 }
 
 export interface ConvertOptions {
-  /** Path of a GGUF file, or of a directory with config.json, tokenizer and safetensors files. */
+  /** Path of a GGUF file, of a directory with config.json, tokenizer and safetensors files, or of an .mllm file. */
   input: string;
+  /** Of an .mllm file: directory with config.json, tokenizer.json and tokenizer_config.json. */
+  config?: string;
   /** Model directory to make. One that exists is replaced when it is a lutra model, refused otherwise. */
   output: string;
   addon: PackAddon & CalibrationAddon;
@@ -274,14 +277,21 @@ function transformOf({ transform = DEFAULT_TRANSFORM }: ConvertOptions, { arch }
 }
 
 /** Everything that can be refused without reading the weights is refused here, before anything is written. */
-async function openSource(path: string): Promise<ModelSource> {
+async function openSource(path: string, config: string | undefined): Promise<ModelSource> {
   checkPath(path, 'a model');
+  if (config !== undefined) checkPath(config, 'a directory with config.json');
   const found = await stat(path).catch(() => undefined);
-  return found?.isDirectory() ? openCheckpoint(path) : openGguf(path);
+  if (found?.isFile() && (await isMllmFile(path))) return openMllm(path, config);
+  if (config === undefined || !found) return found?.isDirectory() ? openCheckpoint(path) : openGguf(path);
+  throw new LutraError(
+    'LUTRA_INVALID_ARGUMENT',
+    `${path} is no .mllm file, and needs no other config than its own`,
+    'Leave --config out: GGUF files and directories of Hugging Face say themselves what they are.',
+  );
 }
 
 /**
- * Converts a GGUF file or a checkpoint of Hugging Face into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all.
+ * Converts a GGUF file, a checkpoint of Hugging Face or an .mllm file into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all.
  * Errors (LutraError): LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED (architecture, tensor type, tokenizer), LUTRA_INVALID_ARGUMENT,
  * LUTRA_IO, LUTRA_ABORTED.
  */
@@ -290,7 +300,7 @@ export async function convertModel(options: ConvertOptions): Promise<ModelSpec> 
   const precision = options.precision === null ? null : checkPrecision(options.precision ?? DEFAULT_PRECISION);
   checkChunk(options.chunk ?? 128);
   if (signal?.aborted) throw asLutraError(signal.reason, signal);
-  const source = await openSource(options.input);
+  const source = await openSource(options.input, options.config);
   try {
     const tensors = requantised(source.tensors, options.cpuWeights ?? null, options.lmHead ?? null);
     const rotation = precision && transformOf(options, source) === 'rotate' ? rotationOf(source.arch.hidden) : null;

@@ -1,14 +1,14 @@
 /** Which tensors of a GGUF file become which tensors of cpu.safetensors, and how they are read. */
-import { type BlockType, DTYPES, isBlockType, needsWholeBlocks } from '../graph/dtype.js';
+import { type BlockType, isBlockType, needsWholeBlocks } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, LinearName } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape, modelFamily } from '../models/index.js';
 import type { GgufFamily } from './families/index.js';
-import { notFiniteHalf } from './floats.js';
+import { ggmlSlab } from './ggml-blocks.js';
 import type { GgufFile, GgufTensor } from './gguf.js';
 import { GGUF_LINEARS } from './gguf-arch.js';
 import { unpermuteRows } from './rows.js';
-import { type CpuTensor, checkFinite, lowBitSlab, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
+import { type CpuTensor, lowBitSlab, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
 import { ternaryRows } from './ternary.js';
 
 /** Where a tensor lies and what has to be done to its rows. */
@@ -104,9 +104,6 @@ async function* slabs({ file, source, imported, headDim, vector }: Stored, addon
   }
 }
 
-/** How many halves a ggml block begins with. */
-const BLOCK_HALVES = { q4_0: 1, q4_1: 2, q8_0: 1 } as const;
-
 /** Rows of blocks, kept bit for bit. */
 function packedSlab(
   path: string,
@@ -116,21 +113,9 @@ function packedSlab(
   place: { first: number; rows: number; cols: number },
   addon: PackAddon,
 ): Slab {
-  const { first, rows, cols } = place;
   if (!needsWholeBlocks(imported))
     return lowBitSlab(addon, imported, ternaryRows(path, source.name, source.type.name, bytes), { ...place, order: null });
-  const { code } = DTYPES[imported];
-  checkFinite(path, source.name, notFiniteHalf(blockHalves(bytes, source.type.bytes, BLOCK_HALVES[imported])));
-  const packed = addon.packGgml(code, bytes, rows, cols);
-  return { first, rows, stored: () => packed, floats: () => addon.dequantizePacked(code, packed, rows, cols) };
-}
-
-/** Scales and minima of ggml blocks. */
-function blockHalves(bytes: Uint8Array, blockBytes: number, halves: number): Uint16Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-  const out = new Uint16Array((bytes.length / blockBytes) * halves);
-  for (let i = 0; i < out.length; i++) out[i] = view.getUint16(Math.floor(i / halves) * blockBytes + 2 * (i % halves), true);
-  return out;
+  return ggmlSlab(path, source.name, imported, bytes, place, addon);
 }
 
 function plainType(source: GgufTensor): 'F32' | 'F16' | 'BF16' {

@@ -1,4 +1,4 @@
-/** Conversion: GGUF files and checkpoints of Hugging Face to model directories. */
+/** Conversion: GGUF files, checkpoints of Hugging Face and .mllm files to model directories. */
 export { type ConvertOptions, type ConvertProgress, convertModel, DEFAULT_TRANSFORM } from './convert.js';
 export { CPU_WEIGHTS, type CpuWeights, parseCpuWeights } from './cpu-weights.js';
 export { DEFAULT_PRECISION, formatPrecision, KINDS, PRECISIONS, type PrecisionByKind, parsePrecision } from './precision.js';

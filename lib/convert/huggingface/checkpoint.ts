@@ -42,18 +42,20 @@ export interface CheckpointTensor extends StoredTensor {
 
 export class Checkpoint {
   readonly tensors = new Map<string, CheckpointTensor>();
-  private readonly files: OpenFile[] = [];
+  protected readonly files: OpenFile[] = [];
 
-  private constructor(
+  protected constructor(
     readonly path: string,
     readonly config: Fields,
+    /** Of the JSON files. */
+    private readonly directory = path,
   ) {}
 
   /** Opens a directory and checks the headers of its files. Errors: LUTRA_NOT_FOUND, LUTRA_IO, LUTRA_BAD_FILE. */
   static async open(path: string): Promise<Checkpoint> {
     const config = await readFields(join(path, 'config.json'));
     if (!config) {
-      const remedy = 'Give a GGUF file, or a directory with config.json, tokenizer.json and safetensors files.';
+      const remedy = 'Give a GGUF file, a directory with config.json, tokenizer.json and safetensors files, or an .mllm file.';
       throw new LutraError('LUTRA_BAD_FILE', `${path} is not a model of Hugging Face: it has no config.json`, remedy);
     }
     const checkpoint = new Checkpoint(path, config);
@@ -72,12 +74,12 @@ export class Checkpoint {
 
   /** A JSON file of the directory; undefined when there is none. */
   json(name: string): Promise<Fields | undefined> {
-    return readFields(join(this.path, name));
+    return readFields(join(this.directory, name));
   }
 
   /** A text file of the directory; undefined when there is none. */
   async text(name: string): Promise<string | undefined> {
-    const path = join(this.path, name);
+    const path = join(this.directory, name);
     const bytes = await readOptional(path);
     return bytes && utf8(bytes, path, { remedy: REMEDY });
   }
@@ -157,7 +159,8 @@ async function readOptional(path: string): Promise<Buffer | undefined> {
   }
 }
 
-async function readFields(path: string): Promise<Fields | undefined> {
+/** A JSON object of a file that somebody else wrote; undefined when there is no such file. */
+export async function readFields(path: string): Promise<Fields | undefined> {
   const bytes = await readOptional(path);
   if (!bytes) return undefined;
   if (depthOf(bytes) > MAX_DEPTH) throw new LutraError('LUTRA_BAD_FILE', `${path} nests values more than ${MAX_DEPTH} deep`, REMEDY);

@@ -4,7 +4,7 @@
  * Both hold the matrix as [inputs, outputs], lutra as [outputs, inputs]. With GPTQ's act-order the inputs of a group are not neighbours; they become so when columns are stored
  * in the order of their groups, and the input is read in that order, too.
  */
-import type { LowBitType } from '../../graph/dtype.js';
+import type { BlockType, LowBitType } from '../../graph/dtype.js';
 import { fromHalf, toHalf } from '../../graph/half.js';
 import { floatsOf, notFinite } from '../floats.js';
 import { checkFinite, groupsOf, type LowBitRows, lowBitSlab, slabRanges, type TensorSource } from '../tensors.js';
@@ -66,8 +66,8 @@ export interface GroupedFormat {
 }
 
 /** A linear as lutra holds it. */
-export interface LowBitMatrix {
-  type: LowBitType;
+export interface LowBitMatrix<Type extends BlockType = LowBitType> {
+  type: Type;
   /** For each stored column the input's; null: the same. */
   order: Uint32Array | null;
   source: TensorSource;

@@ -7,7 +7,9 @@ export type Quantization =
   | { method: 'none' }
   | { method: 'grouped'; format: GroupedFormat }
   /** Whether values are divided by the scale rather than multiplied. */
-  | { method: 'bitnet'; inverse: boolean };
+  | { method: 'bitnet'; inverse: boolean }
+  /** Matrices in ggml's block types, told by their type alone. */
+  | { method: 'blocks' };
 
 const REMEDY =
   'lutra converts GPTQ (2, 3, 4 bits), AWQ (4 bits, GEMM) and BitNet; use another quantisation of the model, or the model itself.';

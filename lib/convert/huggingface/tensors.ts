@@ -1,9 +1,11 @@
 /** Which tensors of a checkpoint become which tensors of cpu.safetensors. */
+import type { BlockType } from '../../graph/dtype.js';
 import { LutraError } from '../../graph/errors.js';
 import type { ArchSpec, LinearName } from '../../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape, type ModelFamily, modelFamily, SHARED_INPUTS } from '../../models/index.js';
 import { type CpuTensor, type ModelSource, plainSlab, type Slab, slabRanges } from '../tensors.js';
 import { openBitnet } from './bitnet.js';
+import { openBlocks } from './blocks.js';
 import type { Checkpoint, CheckpointTensor } from './checkpoint.js';
 import { type LowBitMatrix, openGrouped } from './grouped.js';
 import type { Quantization } from './quantization.js';
@@ -58,7 +60,7 @@ class Lister {
   }
 
   /** null: it is not quantised. */
-  private async lowBit(prefix: string, rows: number, cols: number): Promise<LowBitMatrix | null> {
+  private async lowBit(prefix: string, rows: number, cols: number): Promise<LowBitMatrix<BlockType> | null> {
     const { checkpoint, quantization } = this;
     switch (quantization.method) {
       case 'none':
@@ -71,6 +73,8 @@ class Lister {
         return checkpoint.tensors.get(`${prefix}.weight`)?.dtype === 'U8'
           ? openBitnet(checkpoint, quantization.inverse, prefix, rows, cols)
           : null;
+      case 'blocks':
+        return openBlocks(checkpoint, prefix, rows, cols);
       default:
         throw new LutraError('LUTRA_INTERNAL', `unknown quantisation ${String(quantization satisfies never)}`);
     }
@@ -114,7 +118,7 @@ class Lister {
 
   async list(ropeFactors: Float32Array | null): Promise<void> {
     const { arch } = this;
-    this.plain('embed', 'model.embed_tokens.weight', [arch.vocab, arch.hidden]);
+    await this.matrix('embed', 'model.embed_tokens', arch.vocab, arch.hidden);
     this.plain('norm', 'model.norm.weight', [arch.hidden]);
     if (arch.tied) this.used.add('lm_head.weight');
     else await this.matrix('lm_head', 'lm_head', arch.vocab, arch.hidden);

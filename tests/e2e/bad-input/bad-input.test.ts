@@ -15,6 +15,7 @@ import { cliCases, startup } from './cli.js';
 import { familyCheckpointCases } from './families.js';
 import { ggufCases } from './gguf.js';
 import { kernelCases } from './kernels.js';
+import { mllmCases } from './mllm.js';
 import { modelCases } from './model-api.js';
 import { planCases } from './plans.js';
 import { qnnGraphCases } from './qnn-graphs.js';
@@ -29,6 +30,7 @@ const TABLES = {
   'GGUF files': ggufCases,
   'checkpoints of Hugging Face': checkpointCases,
   'checkpoints of every family': familyCheckpointCases,
+  'files of mllm': mllmCases,
   'weight files': weightCases,
   'lutra.json and the tokenizer': specCases,
   plans: planCases,

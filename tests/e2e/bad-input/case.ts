@@ -99,10 +99,10 @@ export function respecified(world: World, change: (spec: Spec) => void): string 
 }
 
 /** Converts a model for the CPU, whatever goes wrong; nothing may be left where it would have been. */
-export async function tryConvert(input: string, world: World): Promise<void> {
+export async function tryConvert(input: string, world: World, config?: string): Promise<void> {
   const output = place(world, 'converted');
   try {
-    await convertModel({ input, output, addon: loadAddon(), precision: null });
+    await convertModel({ input, output, addon: loadAddon(), precision: null, ...(config === undefined ? {} : { config }) });
   } finally {
     const left = readdirSync(dirname(output));
     rmSync(dirname(output), { recursive: true });

@@ -9,6 +9,7 @@ import { GOLDENS, goldenPlan } from '../../reference/golden-plans.js';
 import { ternaryBlocks } from '../../reference/ternary.js';
 import { tinyModel } from '../../reference/tiny.js';
 import { checkpointSeeds } from './checkpoint.js';
+import { mllmSeeds } from './mllm.js';
 import { smallGguf, tinyTokenizer } from './tiny-files.js';
 
 const [root = 'seeds'] = process.argv.slice(2);
@@ -49,6 +50,7 @@ const plans = Object.values(GOLDENS).map(({ model, options }) =>
 put(['plan', 'plan_run', 'plan_reader'], plans);
 put(['safetensors', 'weight_header'], weightFiles());
 put(['checkpoint'], checkpointSeeds());
+put(['mllm'], mllmSeeds());
 const ternary = (
   [
     ['tq1_0', 34],

@@ -14,6 +14,7 @@ import { openModelDirectory } from '../../../lib/runtime/model-dir.js';
 import { Tokenizer } from '../../../lib/runtime/tokenizer.js';
 import { WeightFile } from '../../../lib/runtime/weight-file.js';
 import { readCheckpoint, repairCheckpoint } from './checkpoint.js';
+import { readMllm } from './mllm.js';
 import { temporaryFolder, tinyTokenizer } from './tiny-files.js';
 
 export interface Target {
@@ -129,6 +130,20 @@ export const TARGETS: Readonly<Record<string, Target>> = {
       '.g_idx',
       '.weight_scale',
       '.bias',
+    ],
+  },
+  mllm: {
+    run: (input) => readMllm(file('x.mllm', input)),
+    words: [
+      '.weight.scale',
+      '.input_scale',
+      '.clip_output',
+      'model.embed_tokens.weight',
+      '\0\0\0\0',
+      '\x10\0\0\0',
+      '\x80\0\0\0',
+      '\0\0\xc0\x7f',
+      '\xff\xff\xff\xff',
     ],
   },
   lutra_json: {
