@@ -11,12 +11,14 @@ const cache = resolve(root, process.env.LUTRA_CACHE || '.cache');
 const gguf = join(cache, 'gguf', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 const text = join(cache, 'text', 'lcet10.txt');
 
-/** Flags of `lutra convert` by name of the model directory. */
+/** Flags of `lutra convert` by name of the model directory. `bias`: the model is first written as one of Qwen2 with biases up to that. */
 const models = {
-  'smollm2-135m': [],
-  'smollm2-135m-w8a16': ['--precision', 'all=w8a16'],
+  'smollm2-135m': { flags: [] },
+  'smollm2-135m-w8a16': { flags: ['--precision', 'all=w8a16'] },
   // What the recipe is measured against: static ranges from the maximum, nothing repaired.
-  'smollm2-135m-naive': ['--precision', 'all=w8a8', '--method', 'max'],
+  'smollm2-135m-naive': { flags: ['--precision', 'all=w8a8', '--method', 'max'] },
+  'smollm2-135m-qwen2': { flags: [], bias: 0 },
+  'smollm2-135m-qwen2-biased': { flags: [], bias: 0.1 },
 };
 
 /** Files that decide what a conversion gives. */
@@ -27,30 +29,44 @@ function sources(directory) {
     .sort();
 }
 
-function stampOf(flags) {
-  const hash = createHash('sha256').update(JSON.stringify(flags));
+function stampOf(model) {
+  const hash = createHash('sha256').update(JSON.stringify(model));
   for (const directory of ['lib/convert', 'lib/calibrate', 'lib/graph', 'lib/models', 'native']) {
     for (const file of sources(directory)) hash.update(file.slice(root.length)).update(readFileSync(file));
   }
+  if ('bias' in model) hash.update(readFileSync(join(root, 'scripts/lib/qwen2.mjs')));
   for (const file of [gguf, text]) hash.update(createHash('sha256').update(readFileSync(file)).digest());
   return hash.digest('hex');
 }
 
+function run(...args) {
+  return spawnSync(process.execPath, args, { stdio: ['ignore', 2, 2] }).status === 0;
+}
+
+/** The directory of a model that is written before it is converted, or the GGUF file. */
+function sourceOf(name, { bias }) {
+  if (bias === undefined) return gguf;
+  const source = join(cache, 'models', `${name}-source`);
+  if (!run(join(root, 'scripts/lib/qwen2.mjs'), gguf, source, String(bias))) throw new Error(`${source} cannot be written`);
+  return source;
+}
+
 function convert(name) {
-  const flags = models[name];
-  if (!flags) throw new Error(`no model '${name}'; known: ${Object.keys(models).join(', ')}`);
+  const model = models[name];
+  if (!model) throw new Error(`no model '${name}'; known: ${Object.keys(models).join(', ')}`);
   for (const file of [gguf, text])
     if (!existsSync(file)) throw new Error(`${file} is missing: run scripts/fetch-model and scripts/fetch-text`);
   const directory = join(cache, 'models', name);
   const stampFile = `${directory}.stamp`;
-  const stamp = stampOf(flags);
+  const stamp = stampOf(model);
   const fresh = existsSync(join(directory, 'lutra.json')) && existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp;
   if (!fresh) {
     mkdirSync(join(cache, 'models'), { recursive: true });
     rmSync(stampFile, { force: true });
-    const args = [join(root, 'dist/cli/main.js'), 'convert', gguf, '-o', directory, '--text', text, ...flags];
-    const { status } = spawnSync(process.execPath, args, { stdio: ['ignore', 2, 2] });
-    if (status !== 0) throw new Error(`the conversion of ${name} failed`);
+    const source = sourceOf(name, model);
+    const done = run(join(root, 'dist/cli/main.js'), 'convert', source, '-o', directory, '--text', text, ...model.flags);
+    if (source !== gguf) rmSync(source, { recursive: true });
+    if (!done) throw new Error(`the conversion of ${name} failed`);
     writeFileSync(stampFile, stamp);
   }
   console.log(directory);
