@@ -118,7 +118,9 @@ class Lister {
 
   async list(ropeFactors: Float32Array | null): Promise<void> {
     const { arch } = this;
-    await this.matrix('embed', 'model.embed_tokens', arch.vocab, arch.hidden);
+    // Of other quantisations, an embedding could come out with its columns in another order.
+    if (this.quantization.method === 'blocks') await this.matrix('embed', 'model.embed_tokens', arch.vocab, arch.hidden);
+    else this.plain('embed', 'model.embed_tokens.weight', [arch.vocab, arch.hidden]);
     this.plain('norm', 'model.norm.weight', [arch.hidden]);
     if (arch.tied) this.used.add('lm_head.weight');
     else await this.matrix('lm_head', 'lm_head', arch.vocab, arch.hidden);

@@ -11,7 +11,8 @@ import { Checkpoint, type CheckpointTensor, readFields } from '../huggingface/ch
 import { MllmIndex, type MllmTensor } from './format.js';
 
 const SCALE = '.scale';
-const CODED = /\.(weight|bias)$/;
+/** What converters for the NPU write as codes: linears of layers. An embedding would lie the other way round. */
+const CODED = /_proj\.(weight|bias)$/;
 const RANGE = /\.(input_scale|output_scale)$/;
 const FLAG = /\.(clip_input|clip_output)$/;
 
@@ -78,16 +79,18 @@ export class MllmCheckpoint extends Checkpoint {
     return { ...found, shape: [...shape] };
   }
 
+  /** Of codes, whole rows. */
   override async read(tensor: CheckpointTensor, from = 0, bytes = tensor.end - tensor.begin - from): Promise<Uint8Array> {
     const coded = this.coded.get(tensor.name);
     if (!coded) return super.read(tensor, from, bytes);
     if (this.last?.name !== tensor.name) this.last = { name: tensor.name, codes: await this.codes(coded.tensor) };
     const { codes } = this.last;
     const [rows = 1, cols = 1] = tensor.shape;
-    const values = new Float32Array(bytes / 4);
-    for (let i = 0; i < values.length; i++) {
-      const at = from / 4 + i;
-      values[i] = codes[(at % cols) * rows + Math.floor(at / cols)]! * coded.scale;
+    const [first, count] = [from / (4 * cols), bytes / (4 * cols)];
+    const values = new Float32Array(count * cols);
+    // Along the rows of the codes, which are columns here.
+    for (let col = 0; col < cols; col++) {
+      for (let row = 0; row < count; row++) values[row * cols + col] = codes[col * rows + first + row]! * coded.scale;
     }
     return new Uint8Array(values.buffer);
   }
@@ -103,7 +106,7 @@ export class MllmCheckpoint extends Checkpoint {
     }
     for (const { name, type } of this.stored.values()) {
       if (type.name === 'I8' && !this.coded.has(name))
-        throw this.bad(`tensor ${name} has codes of 8 bits, but there is no ${name}${SCALE}`);
+        throw this.bad(`tensor ${name} has codes of 8 bits and no ${name}${SCALE} that says what they mean`);
     }
   }
 

@@ -207,9 +207,21 @@ const contents: BadCase[] = [
     all.set(`${UP}.weight.scale`, array(MLLM_TYPES.F32, [2], floats(1, 2))),
   ),
   ...tensors('a scale in F16', 'is not one number', (all) => all.set(`${UP}.weight.scale`, array(MLLM_TYPES.F16, [1], new Uint8Array(2)))),
-  ...tensors('codes without a scale', `there is no ${UP}.weight.scale`, (all) => all.delete(`${UP}.weight.scale`)),
-  ...tensors('a scale without codes', 'but no tensor model.layers.9.weight', (all) => all.set('model.layers.9.weight.scale', oneFloat(1))),
-  ...tensors('a scale of halves', 'codes of 8 bits are expected', (all) => all.set(`${EMBED}.scale`, oneFloat(1))),
+  ...tensors('codes without a scale', `no ${UP}.weight.scale`, (all) => all.delete(`${UP}.weight.scale`)),
+  ...tensors('a scale without codes', 'but no tensor model.layers.9.mlp.up_proj.weight', (all) =>
+    all.set('model.layers.9.mlp.up_proj.weight.scale', oneFloat(1)),
+  ),
+  ...tensors(
+    'a scale of halves',
+    'codes of 8 bits are expected',
+    sized(`${UP}.weight`, MLLM_TYPES.F16, (elements) => 2 * elements),
+  ),
+  ...tensors(
+    'an embedding of codes',
+    `${EMBED} has codes of 8 bits`,
+    sized(EMBED, MLLM_TYPES.I8, (elements) => elements),
+  ),
+  ...tensors('a scale of an embedding', `${EMBED}.scale is none`, (all) => all.set(`${EMBED}.scale`, oneFloat(1)), 'LUTRA_UNSUPPORTED'),
   ...tensors('a flag of 2', `${UP}.clip_input is 2`, (all) => all.set(`${UP}.clip_input`, oneFlag(2))),
   ...tensors('a flag of one half', `${UP}.clip_output is 0.5`, (all) => all.set(`${UP}.clip_output`, oneFloat(0.5))),
   ...tensors('flags of a layer that is not there', 'but no tensor model.layers.26.mlp.down_proj.weight', (all) =>
