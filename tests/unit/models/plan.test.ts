@@ -284,33 +284,36 @@ describe('npu program', () => {
 });
 
 describe('calibration plans', () => {
-  it('observe the inputs and outputs of every linear', () => {
-    const { spec, weights } = tinyModel();
-    const { graph, sites } = buildCalibrationPlan(spec, { contextSize: 64, chunk: 16, calibrate: 'inputs' });
-    expect(sites.map((s) => s.site)).toEqual(sites.map((_, i) => i));
-    expect(sites.filter((s) => s.layer === 1).map((s) => `${s.what} ${s.linears.join()} ${s.tensor}`)).toEqual([
-      'input q,k,v l1.n',
-      'output q l1.q',
-      'output k l1.k',
-      'output v l1.v',
-      'input o l1.a',
-      'output o l1.o',
-      'input gate,up l1.fn',
-      'output gate l1.gate',
-      'output up l1.up',
-      'input down l1.m',
-      'output down l1.down',
-    ]);
-    const interpreter = new Interpreter(graph, weights);
-    interpreter.run('cpu', TOKENS);
-    const { tensors } = referenceDecoder(spec.arch, weights, TOKENS);
-    expect(sites.filter((s) => s.what === 'head').map((s) => s.tensor)).toEqual(['n']);
-    const last = tensors.get('l1.x') ?? [];
-    const normed = last.map((row) => rmsNorm(row, weights.get('norm') ?? { shape: [], data: new Float32Array() }, spec.arch.rmsEps));
-    tensors.set('n', normed);
-    for (const site of sites)
-      expect(nmse(interpreter.observed.get(site.site) ?? [], tensors.get(site.tensor) ?? []), site.tensor).toBeLessThan(1e-24);
-  });
+  it.each(MODEL_FAMILIES)(
+    'observe the inputs and outputs of every linear, before biases and norms of heads ($name)',
+    ({ name: family }) => {
+      const { spec, weights } = tinyModel({ arch: { family, qkvBias: true } });
+      const { graph, sites } = buildCalibrationPlan(spec, { contextSize: 64, chunk: 16, calibrate: 'inputs' });
+      expect(sites.map((s) => s.site)).toEqual(sites.map((_, i) => i));
+      expect(sites.filter((s) => s.layer === 1).map((s) => `${s.what} ${s.linears.join()} ${s.tensor}`)).toEqual([
+        'input q,k,v l1.n',
+        'output q l1.q',
+        'output k l1.k',
+        'output v l1.v',
+        'input o l1.a',
+        'output o l1.o',
+        'input gate,up l1.fn',
+        'output gate l1.gate',
+        'output up l1.up',
+        'input down l1.m',
+        'output down l1.down',
+      ]);
+      const interpreter = new Interpreter(graph, weights);
+      interpreter.run('cpu', TOKENS);
+      const { tensors } = referenceDecoder(spec.arch, weights, TOKENS);
+      expect(sites.filter((s) => s.what === 'head').map((s) => s.tensor)).toEqual(['n']);
+      const last = tensors.get('l1.x') ?? [];
+      const normed = last.map((row) => rmsNorm(row, weights.get('norm') ?? { shape: [], data: new Float32Array() }, spec.arch.rmsEps));
+      tensors.set('n', normed);
+      for (const site of sites)
+        expect(nmse(interpreter.observed.get(site.site) ?? [], tensors.get(site.tensor) ?? []), site.tensor).toBeLessThan(1e-24);
+    },
+  );
 
   it('observe in the basis of the NPU what a rotated model reads and writes', () => {
     const { spec, weights } = tinyModel({ transform: 'rotate', precision: all('w8a8'), arch: { hidden: 96 } });
