@@ -275,5 +275,57 @@ TEST(ShadowDeathTest, ReadingPastTheLastRowIsNoticed) {
       "");
 }
 
+/// Weights of one page a row, of which a single row may be touched.
+class OneRow {
+ public:
+  OneRow(const Problem& p, uint32_t row) : bytes_(p.w.size()) {
+    base_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    std::memcpy(base_, p.w.data(), bytes_);
+    mprotect(base_, bytes_, PROT_NONE);
+    mprotect(static_cast<std::byte*>(base_) + size_t{row} * p.out, p.out, PROT_READ);
+  }
+  ~OneRow() { munmap(base_, bytes_); }
+  OneRow(const OneRow&) = delete;
+  OneRow& operator=(const OneRow&) = delete;
+  const int8_t* weights() const { return static_cast<const int8_t*>(base_); }
+
+ private:
+  size_t bytes_;
+  void* base_;
+};
+
+Problem one_clipped(uint32_t row) {
+  Problem p = make_problem(6, static_cast<uint32_t>(sysconf(_SC_PAGESIZE)), signed8(0.03f), signed8(0.4f), 0.0, 0.0, 31);
+  p.x[row] = 100.0f;
+  return p;
+}
+
+// Rows of inputs that were not clipped stay where they are, on a disk perhaps: nothing scans or copies W.
+TEST_P(ShadowTest, TouchesOnlyTheRowsOfClippedInputs) {
+  for (uint32_t row : {0u, 3u, 5u}) {
+    const Problem p = one_clipped(row);
+    const OneRow w(p, row);
+    Result got{std::vector<float>(p.out), {}};
+    std::vector<float> scratch(p.in + p.out);
+    kernel().run_row({w.weights(), p.scale.data(), p.in, p.out}, p.x.data(), p.x_encoding, p.base.data(), p.yq.data(), p.y_encoding, scratch.data(), got.y.data(), got.stats);
+    check(got, expect(p), "row " + std::to_string(row));
+  }
+}
+
+// That the test above notices an operator that keeps a transposed copy of W.
+TEST(ShadowDeathTest, TransposingTheWeightsIsNoticed) {
+  const Problem p = one_clipped(3);
+  const OneRow w(p, 3);
+  std::vector<int8_t> transposed(p.w.size());
+  const volatile int8_t* from = w.weights();
+  EXPECT_DEATH(
+      {
+        for (uint32_t k = 0; k < p.in; ++k) {
+          for (uint32_t o = 0; o < p.out; ++o) transposed[size_t{o} * p.in + k] = from[size_t{k} * p.out + o];
+        }
+      },
+      "");
+}
+
 }  // namespace
 }  // namespace lutra::kernels
