@@ -6,6 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { describe, expect, it } from 'vitest';
+import { kernels, qnn } from '../../lib/index.js';
+import { Random } from '../reference/random.js';
 import { root } from './helpers.js';
 
 const run = promisify(execFile);
@@ -20,6 +22,38 @@ describe('the examples', () => {
   it('repair a linear', async () => {
     const { stdout } = await run(process.execPath, [join(root, 'examples', 'kernels-shadow.mjs')], { cwd: root });
     expect(stdout).toMatch(/^repaired: \d\.\d+e-\d+, from \d+ of 8192 inputs and \d+ of 2048 outputs$/m);
+  });
+});
+
+describe('kernels.shadowLinear', () => {
+  it.each(['s8', 'u8'] as const)('computes the bits of the host NPU, and repairs them: %s', (dtype) => {
+    const [inputs, outputs, rows] = [96, 80, 5];
+    const random = new Random(21);
+    const codes = Int8Array.from({ length: inputs * outputs }, () => random.below(256) - 128);
+    const scales = Float32Array.from({ length: outputs }, () => 0.001 + 0.01 * random.uniform());
+    const x = random.normals(rows * inputs, 1.5);
+    const signed = dtype === 's8';
+    const input = { scale: 0.02, zeroPoint: signed ? -3 : 120, signed };
+    // Dequantised without rounding, so that both ways are the same numbers.
+    const output = { scale: 3 / 32, zeroPoint: signed ? 5 : 131, signed };
+    const linear = { inputs, outputs, codes, scales, input, output };
+
+    using library = qnn.Library.open('host');
+    const builder = library.createBackend().createDevice().createContext().createGraph('linear');
+    const encoding = ({ scale, zeroPoint }: typeof input) => qnn.scaleOffset(scale, -zeroPoint);
+    const from = builder.input('x', { dtype, dims: [rows, inputs], encoding: encoding(input) });
+    const to = builder.output('y', { dtype, dims: [rows, outputs], encoding: encoding(output) });
+    const data = Int8Array.from(codes, (_, i) => codes[(i % inputs) * outputs + Math.floor(i / inputs)] ?? 0);
+    const w = builder.constant('w', { dtype: 's8', dims: [outputs, inputs], encoding: qnn.axis(0, scales), data });
+    builder.node({ type: 'FullyConnected', inputs: [from, w], outputs: [to] });
+    const graph = builder.finalize({ inputs: [from], outputs: [to] });
+    const quantized = graph.execute({ x: qnn.quantize(x, dtype, encoding(input)) }).y as Int8Array | Uint8Array;
+
+    expect(kernels.shadowLinear(linear, x, { repair: false }).y).toEqual(qnn.dequantize(quantized, encoding(output)));
+    const repaired = kernels.shadowLinear(linear, x);
+    expect(kernels.shadowLinear(linear, x, { quantized })).toEqual(repaired);
+    expect(repaired.repairedInputs).toBeGreaterThan(10);
+    expect(repaired.repairedOutputs).toBeGreaterThan(10);
   });
 });
 
