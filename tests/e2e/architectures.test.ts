@@ -146,6 +146,14 @@ describe.each(GOLDENS)('$name', (golden) => {
     }
   });
 
+  it('is near them with the residual stream of the NPU rotated', async () => {
+    const rotated = await convert(directory, { precision: REPAIRED, transform: 'rotate' });
+    const found = await distance(rotated, { npu: 'host' }, WHOLE, logits);
+    console.log(name, 'rotated', JSON.stringify(found));
+    expect(found.nmse).toBeLessThan(1e-3);
+    expect(found.kl).toBeLessThan(3e-3);
+  });
+
   it('is the same from a GGUF file of the same values', async () => {
     const path = join(root, `${name}.gguf`);
     if (!writeGoldenGguf(path, golden)) {
