@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const dist = new URL('../../dist/', import.meta.url);
+const { hfConfig } = await import(new URL('convert/config.js', dist));
 const { openGguf } = await import(new URL('convert/gguf-source.js', dist));
 const { loadAddon } = await import(new URL('native/loader.js', dist));
 
@@ -96,26 +97,8 @@ export async function writeQwen2(gguf, directory, bias = 0) {
         join(directory, file(shard)),
         tensors.filter((_, i) => i % SHARDS === shard),
       );
-    const config = {
-      architectures: ['Qwen2ForCausalLM'],
-      model_type: 'qwen2',
-      vocab_size: arch.vocab,
-      hidden_size: arch.hidden,
-      intermediate_size: arch.ffn,
-      num_hidden_layers: arch.layers,
-      num_attention_heads: arch.heads,
-      num_key_value_heads: arch.kvHeads,
-      hidden_act: 'silu',
-      max_position_embeddings: arch.maxContext,
-      rms_norm_eps: arch.rmsEps,
-      rope_theta: arch.ropeTheta,
-      tie_word_embeddings: arch.tied,
-      bos_token_id: tokenizer.tokens.bos,
-      eos_token_id: tokenizer.tokens.eos,
-      torch_dtype: 'float32',
-    };
     const json = (name, value) => writeFileSync(join(directory, name), JSON.stringify(value));
-    json('config.json', config);
+    json('config.json', hfConfig({ ...arch, family: 'qwen2', qkvBias: true }, tokenizer.tokens));
     json('tokenizer.json', tokenizer.tokenizer);
     json('tokenizer_config.json', tokenizer.config);
     json('model.safetensors.index.json', {

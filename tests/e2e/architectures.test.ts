@@ -17,6 +17,7 @@ import { f32 } from '../reference/checkpoint.js';
 import { asF32, GOLDEN_CHECKPOINTS, goldenCheckpoint, writeGoldenCheckpoint, writeGoldenGguf } from '../reference/golden-checkpoints.js';
 import { Random } from '../reference/random.js';
 import { nmse, qnnLibrary, row, SOC } from './helpers.js';
+import { logitsInPieces } from './tiny.js';
 
 const GOLDENS = GOLDEN_CHECKPOINTS.map(goldenCheckpoint);
 
@@ -65,14 +66,7 @@ async function logitsOf(
 ): Promise<Float32Array> {
   const model = await loadModel(directory, { contextSize: 128, threads: 2, ...load });
   try {
-    const session = await model.createSession();
-    const logits: number[] = [];
-    let at = 0;
-    for (const piece of pieces) {
-      logits.push(...(await session.prefill(tokens.slice(at, at + piece), { logits: 'all' })));
-      at += piece;
-    }
-    return Float32Array.from(logits);
+    return await logitsInPieces(await model.createSession(), tokens, pieces);
   } finally {
     await model.dispose();
   }

@@ -11,7 +11,7 @@ import { type LoadOptions, loadModel } from '../../lib/runtime/model.js';
 import { type TinyCheckpoint, type TinyCheckpointOptions, tinyCheckpoint, writeCheckpoint } from '../reference/checkpoint.js';
 import { referenceDecoder } from '../reference/decoder.js';
 import { reseal } from '../reference/reseal.js';
-import { nmseRows, tinyText, tinyTokens } from './tiny.js';
+import { logitsInPieces, nmseRows, tinyText, tinyTokens } from './tiny.js';
 
 const TOKENS = tinyTokens(4, 27);
 
@@ -51,14 +51,8 @@ async function convert(name: string, options: TinyCheckpointOptions, more: Parti
 async function error({ directory, spec, weights }: Converted, load: LoadOptions, pieces: readonly number[]): Promise<number> {
   const model = await loadModel(directory, { contextSize: 64, threads: 2, ...load });
   try {
-    const session = await model.createSession();
-    const logits: Float32Array[] = [];
-    let at = 0;
-    for (const piece of pieces) {
-      logits.push(await session.prefill(TOKENS.slice(at, at + piece), { logits: 'all' }));
-      at += piece;
-    }
-    return nmseRows(Float32Array.from(logits.flatMap((part) => Array.from(part))), referenceDecoder(spec.arch, weights, TOKENS).logits);
+    const logits = await logitsInPieces(await model.createSession(), TOKENS, pieces);
+    return nmseRows(logits, referenceDecoder(spec.arch, weights, TOKENS).logits);
   } finally {
     await model.dispose();
   }

@@ -8,6 +8,7 @@ import { encodePlan, type Graph } from '../../lib/graph/index.js';
 import type { ArchSpec, ModelSpec } from '../../lib/graph/spec.js';
 import type { EngineOptions, NativeEngine } from '../../lib/native/addon.js';
 import { loadAddon } from '../../lib/native/loader.js';
+import type { Session } from '../../lib/runtime/session.js';
 import { BLOCKS, type BlockName, ggmlValues } from '../reference/ggml.js';
 import { type GgufTensorInput, type MetadataValue, writeGguf } from '../reference/gguf-writer.js';
 import { Random } from '../reference/random.js';
@@ -228,6 +229,17 @@ export function openTiny(model: TinyModelFiles, graph: Graph, options: Partial<E
   const files = ['cpu', ...(model.spec.hashes.npu === null ? [] : ['npu'])].map((kind) => join(model.directory, `${kind}.safetensors`));
   const npu = graph.segments.length > 0 ? ({ kind: 'host' } as const) : ({ kind: 'none' } as const);
   return loadAddon().openEngine({ plan: encodePlan(graph), files, npu, threads: 1, ...options });
+}
+
+/** Logits of all positions, with the prompt in these pieces. */
+export async function logitsInPieces(session: Session, tokens: readonly number[], pieces: readonly number[]): Promise<Float32Array> {
+  const logits: number[] = [];
+  let at = 0;
+  for (const piece of pieces) {
+    logits.push(...(await session.prefill(tokens.slice(at, at + piece), { logits: 'all' })));
+    at += piece;
+  }
+  return Float32Array.from(logits);
 }
 
 /** Ids of no special token. */
