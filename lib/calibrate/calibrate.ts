@@ -6,9 +6,9 @@
  */
 import { LutraError } from '../graph/errors.js';
 import { encodePlan } from '../graph/index.js';
-import type { ArchSpec, CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, QuantRange } from '../graph/spec.js';
+import type { ArchSpec, CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, Transform } from '../graph/spec.js';
 import { buildCalibrationPlan, type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
-import { chooseRange, type RangeRule } from './ranges.js';
+import { channelFactors, chooseRange, type RangeRule, UNIT_RANGE } from './ranges.js';
 import { type LinearRecipe, RECIPES } from './recipe.js';
 import { SiteStatistics } from './statistics.js';
 
@@ -47,10 +47,8 @@ export interface CalibrationOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** What a text tells of a model. */
-export interface Calibrated {
-  /** Specs of all NPU linears by `layers.N.NAME`; empty without precisions. */
-  linears: Record<string, LinearSpec>;
+/** What a text tells of a model. Without precisions there are no linears. */
+export interface Calibrated extends Chosen {
   /** E[x²] of every input column of the linears and of lm_head, by the name of its tensor; empty when not asked for. */
   moments: Map<string, Float32Array>;
 }
@@ -79,13 +77,14 @@ function observedKey(what: CalibrationSite['what'], layer: number, name: LinearN
 interface RangeChoice {
   precision: Readonly<Record<LinearKind, Precision>>;
   method: CalibrationRecord['method'];
+  transform: Transform;
 }
 
 /** Rules of one linear; null when its precision has no ranges. */
 function recipeOf(options: RangeChoice, name: LinearName): LinearRecipe | null {
   const kind = KIND_OF[name];
   const precision = options.precision[kind];
-  const recipe = RECIPES[options.method][kind][precision];
+  const recipe = RECIPES[options.method][options.transform][kind][precision];
   if (!recipe && precision !== 'w8f16') {
     throw new LutraError(
       'LUTRA_INVALID_ARGUMENT',
@@ -110,25 +109,37 @@ function statisticsAt(observed: Observed, key: string): SiteStatistics {
   return statistics;
 }
 
+/** Ranges of the linears by `layers.N.NAME`, and factors of outputs that have a range for each channel. */
+export interface Chosen {
+  linears: Record<string, LinearSpec>;
+  factors: Map<string, Float32Array>;
+}
+
+const NOTHING_CHOSEN: Readonly<Chosen> = { linears: {}, factors: new Map() };
+
 /** The specs of all linears with the ranges that the statistics give; `clipped` tells whether the second pass has run. */
-export function chooseLinears(layers: number, options: RangeChoice, observed: Observed, clipped: boolean): Record<string, LinearSpec> {
-  const linears: Record<string, LinearSpec> = {};
+export function chooseLinears(layers: number, options: RangeChoice, observed: Observed, clipped: boolean): Chosen {
+  const chosen: Chosen = { linears: {}, factors: new Map() };
   for (let layer = 0; layer < layers; layer++) {
     for (const name of LINEAR_NAMES) {
+      const key = linearKey(layer, name);
       const recipe = recipeOf(options, name);
-      const range = (what: CalibrationSite['what'], rule: RangeRule): QuantRange =>
-        chooseRange(statisticsOf(observed, what, layer, name), rule);
+      const seen = (what: CalibrationSite['what']) => statisticsOf(observed, what, layer, name);
       const input = observed.has(observedKey('rotatedInput', layer, name)) ? 'rotatedInput' : 'input';
-      linears[linearKey(layer, name)] = {
+      const output = recipe?.shadow.input && clipped ? 'clippedOutput' : 'output';
+      const factors = recipe && channelFactors(seen(output), outputRule(recipe, name));
+      if (factors) chosen.factors.set(key, factors);
+      chosen.linears[key] = {
         precision: options.precision[KIND_OF[name]],
-        input: recipe && range(input, recipe.input),
-        output: recipe && range(recipe.shadow.input && clipped ? 'clippedOutput' : 'output', outputRule(recipe, name)),
+        input: recipe && chooseRange(seen(input), recipe.input),
+        output: factors ? UNIT_RANGE : recipe && chooseRange(seen(output), outputRule(recipe, name)),
+        ...(factors ? { factors: true } : {}),
         shadow: recipe ? { ...recipe.shadow } : { input: false, output: false },
         layout: recipe?.shadow.input ? 'conv' : 'fc',
       };
     }
   }
-  return linears;
+  return chosen;
 }
 
 function checkWindows(options: CalibrationOptions): void {
@@ -217,22 +228,22 @@ function momentsOf({ layers, tied }: ArchSpec, observed: Observed): Map<string, 
 export async function calibrate(options: CalibrationOptions): Promise<Calibrated> {
   const { layers } = options.spec.arch;
   const { precision } = options;
-  const chosen = precision && { precision, method: options.method };
+  const chosen = precision && { precision, method: options.method, transform: options.spec.transform };
   const recipes = chosen ? LINEAR_NAMES.map((name) => recipeOf(chosen, name)) : [];
   const ranges = recipes.some((recipe) => recipe !== null);
   const moments = new Map<string, Float32Array>();
-  if (!ranges && !options.moments) return { linears: chosen ? chooseLinears(layers, chosen, new Map(), false) : {}, moments };
+  if (!ranges && !options.moments) return { ...(chosen ? chooseLinears(layers, chosen, new Map(), false) : NOTHING_CHOSEN), moments };
   checkWindows(options);
   const passes = recipes.some((recipe) => recipe?.shadow.input) ? 2 : 1;
   const total = passes * Math.min(options.windows, Math.floor(options.tokens.length / options.windowTokens));
   let done = 0;
   const onWindow = () => options.onProgress?.(++done, total);
   const first = await observe(options, 'inputs', {}, onWindow);
-  const result = { linears: {}, moments: options.moments ? momentsOf(options.spec.arch, first) : moments };
-  if (!chosen) return result;
-  const linears = chooseLinears(layers, chosen, first, false);
-  if (passes === 1) return { ...result, linears };
-  const shadowed = Object.fromEntries(Object.entries(linears).filter(([, linear]) => linear.shadow.input));
+  const result = { moments: options.moments ? momentsOf(options.spec.arch, first) : moments };
+  if (!chosen) return { ...result, ...NOTHING_CHOSEN };
+  const once = chooseLinears(layers, chosen, first, false);
+  if (passes === 1) return { ...result, ...once };
+  const shadowed = Object.fromEntries(Object.entries(once.linears).filter(([, linear]) => linear.shadow.input));
   const second = await observe(options, 'outputs', shadowed, onWindow);
-  return { ...result, linears: chooseLinears(layers, chosen, new Map([...first, ...second]), true) };
+  return { ...result, ...chooseLinears(layers, chosen, new Map([...first, ...second]), true) };
 }

@@ -1,6 +1,7 @@
 /**
  * From statistics to a static encoding, in QNN's convention: real = (q + offset) · scale.
  */
+import { fromHalf, toHalf } from '../graph/half.js';
 import type { QuantRange } from '../graph/spec.js';
 import type { SiteStatistics } from './statistics.js';
 
@@ -9,14 +10,25 @@ export interface RangeRule {
   dtype: QuantRange['dtype'];
   /** Share of the values that the range must hold by magnitude; absent: all, from minimum to maximum. */
   share?: number;
+  /** The range from minimum to maximum is made smaller for as long as the mean square error falls: fewer values clip than steps get finer. */
+  leastError?: boolean;
   /** The range is made this many times wider (default 1): what was not seen while calibrating would saturate. */
   margin?: number;
+  /**
+   * A range for each column, by a factor that the scales of the weight are divided by: its largest magnitude times `margin`, at least `least` of the largest of all. Only where the noise of one range for
+   * all columns would be more than `noise` of the values' mean square.
+   */
+  channels?: { margin: number; least: number; noise: number };
   /** Values below this need not be told apart: silu(−8) is −0.003. */
   floor?: number;
 }
 
 /** A tensor that is zero throughout still needs a step. */
 const SMALLEST_STEP = 1e-8;
+
+/** Of a channel: what F16 holds with all its digits. */
+const SMALLEST_FACTOR = 2 ** -14;
+const LARGEST_FACTOR = 65_504;
 
 const STEPS: Readonly<Record<'u8' | 'u16', number>> = { u8: 255, u16: 65_535 };
 
@@ -34,12 +46,47 @@ export function signedRange(magnitude: number): QuantRange {
   return { dtype: 's8', scale: Math.fround(Math.max(magnitude / 127, SMALLEST_STEP)), offset: 0 };
 }
 
+/** How much smaller ranges become from one that is tried to the next, and how many are tried: down to 1/64. */
+const SHRINK = 2 ** -0.1;
+const SHRINKS = 60;
+
+/** The range [low, high] · r with the least mean square error in unsigned 8 bits. */
+function leastErrorRange(statistics: SiteStatistics): { min: number; max: number } {
+  const { min, max } = statistics;
+  let best = { min, max };
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0, r = 1; i < SHRINKS; i++, r *= SHRINK) {
+    const [low, high] = [Math.min(min * r, 0), Math.max(max * r, 0)];
+    const step = (high - low) / STEPS.u8;
+    const error = (step * step) / 12 + statistics.clippingError(low, high);
+    if (error < least) {
+      least = error;
+      best = { min: low, max: high };
+    }
+  }
+  return best;
+}
+
 /** The encoding that a rule gives a tensor. */
 export function chooseRange(statistics: SiteStatistics, rule: RangeRule): QuantRange {
   const margin = rule.margin ?? 1;
   const limit = rule.share === undefined ? statistics.largest : statistics.percentile(rule.share);
   if (rule.dtype === 's8') return signedRange(limit * margin);
-  const low = Math.max(statistics.min, -limit) * margin;
-  const high = Math.min(statistics.max, limit) * margin;
+  const { min, max } = rule.leastError ? leastErrorRange(statistics) : statistics;
+  const low = Math.max(min, -limit) * margin;
+  const high = Math.min(max, limit) * margin;
   return unsignedRange(rule.dtype, Math.max(low, rule.floor ?? Number.NEGATIVE_INFINITY), high);
+}
+
+/** The range of a tensor whose columns were divided by their factors. */
+export const UNIT_RANGE: QuantRange = { dtype: 'u8', scale: Math.fround(1 / 127), offset: -128 };
+
+/** Factors of the columns, each as F16 has it; null: one range for all is as good. */
+export function channelFactors(statistics: SiteStatistics, rule: RangeRule): Float32Array | null {
+  if (rule.channels === undefined) return null;
+  const { margin, least, noise } = rule.channels;
+  const { scale } = chooseRange(statistics, rule);
+  if ((scale * scale) / 12 <= noise * statistics.meanSquare) return null;
+  const floor = Math.max(statistics.largest * least, SMALLEST_FACTOR);
+  return Float32Array.from(statistics.peaks, (peak) => fromHalf(toHalf(Math.min(Math.max(peak * margin, floor), LARGEST_FACTOR))));
 }

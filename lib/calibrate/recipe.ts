@@ -1,7 +1,7 @@
 /**
  * How ranges are chosen for each kind of linear and precision: data, no code. docs/model-format.md gives the reasons and figures.
  */
-import type { CalibrationRecord, LinearKind, LinearName, Precision } from '../graph/spec.js';
+import type { CalibrationRecord, LinearKind, LinearName, Precision, Transform } from '../graph/spec.js';
 import type { RangeRule } from './ranges.js';
 
 /** Rules of one kind of linear in one precision. */
@@ -56,6 +56,21 @@ const RECIPE: Recipe = {
   },
 };
 
+/** The residual stream is rotated: what reads a norm has no columns of outliers, so that a range of least error needs no repair. */
+const LEAST_ERROR: RangeRule = { dtype: 'u8', leastError: true };
+/** A range for each channel; the margin is for what the calibration text does not show, since nothing repairs these outputs. */
+const CHANNELS: RangeRule = { dtype: 'u8', channels: { margin: 1.3, least: 0.2, noise: 0 } };
+/** The same where one range for all is coarse: in gate or up of six of the 30 layers of SmolLM2. */
+const CHANNELS_IF_COARSE: RangeRule = { dtype: 'u8', channels: { margin: 1.3, least: 0.2, noise: 1.5e-3 } };
+const ROTATED: Recipe = {
+  ...RECIPE,
+  qkv: { ...RECIPE.qkv, w8a8: { input: LEAST_ERROR, output: CHANNELS, shadow: NO_SHADOW } },
+  gateup: {
+    ...RECIPE.gateup,
+    w8a8: { input: LEAST_ERROR, output: CHANNELS_IF_COARSE, outputs: { gate: { ...CHANNELS_IF_COARSE, floor: -8 } }, shadow: NO_SHADOW },
+  },
+};
+
 const STATIC_8: LinearRecipe = { input: U8, output: U8, shadow: NO_SHADOW };
 const STATIC_8S: LinearRecipe = { input: U8, output: U8, shadow: REPAIR_INPUT };
 const STATIC_16: LinearRecipe = { input: { dtype: 'u16' }, output: { dtype: 'u16' }, shadow: NO_SHADOW };
@@ -64,4 +79,7 @@ const STATIC = { w8a8: STATIC_8, w8a8s: STATIC_8S, w8a16: STATIC_16, w8f16: null
 /** Naive static minimum and maximum everywhere: what the recipe is measured against. */
 const STATIC_MAX: Recipe = { qkv: STATIC, o: STATIC, gateup: { ...STATIC, w8a8s: null }, down: STATIC };
 
-export const RECIPES: Readonly<Record<CalibrationRecord['method'], Recipe>> = { recipe: RECIPE, max: STATIC_MAX };
+export const RECIPES: Readonly<Record<CalibrationRecord['method'], Readonly<Record<Transform, Recipe>>>> = {
+  recipe: { none: RECIPE, rotate: ROTATED },
+  max: { none: STATIC_MAX, rotate: STATIC_MAX },
+};

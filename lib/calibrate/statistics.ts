@@ -1,7 +1,7 @@
 /**
  * What an `observe` step counted, and percentiles of it.
  *
- * A site is [count, min, max, sum of squares, then 7680 magnitude bins, then the sum of squares of every column]. The bin of a value is the exponent and the upper seven mantissa bits
+ * A site is [count, min, max, sum of squares, then 7680 magnitude bins, then the sum of squares of every column, then the largest magnitude of every column]. The bin of a value is the exponent and the upper seven mantissa bits
  * of |x| as a 32-bit float, counted from 2^-30 on: 128 bins an octave over 60 octaves, each at most 1/128 wide relative to its value.
  */
 import { LutraError } from '../graph/errors.js';
@@ -32,6 +32,8 @@ export class SiteStatistics {
   readonly min: number;
   readonly max: number;
   readonly meanSquare: number;
+  /** Largest magnitude of every column. */
+  readonly peaks: Float64Array;
   private readonly bins: Float64Array;
   private readonly columns: Float64Array;
 
@@ -51,7 +53,9 @@ export class SiteStatistics {
     this.max = max;
     this.meanSquare = squares / count;
     this.bins = values.subarray(4, SITE_VALUES);
-    this.columns = values.subarray(SITE_VALUES);
+    const columns = (values.length - SITE_VALUES) / 2;
+    this.columns = values.subarray(SITE_VALUES, SITE_VALUES + columns);
+    this.peaks = values.subarray(SITE_VALUES + columns);
   }
 
   /** Mean square of every column, none of them 0: how much an error in a weight of that column matters. */
@@ -80,6 +84,19 @@ export class SiteStatistics {
       below += here;
     }
     return this.largest;
+  }
+
+  /** Mean square of what is cut off outside [low, high]. The histogram has magnitudes only: those that either sign can have count half for each. */
+  clippingError(low: number, high: number): number {
+    let sum = 0;
+    for (let bin = binOf(Math.min(-low, high)); bin < BINS; bin++) {
+      const here = this.bins[bin] ?? 0;
+      if (here === 0) continue;
+      const magnitude = bin + 1 < BINS ? (binStart(bin) + binStart(bin + 1)) / 2 : this.largest;
+      const negative = magnitude > -this.min ? 0 : magnitude > this.max ? 1 : 0.5;
+      sum += here * (negative * Math.max(magnitude + low, 0) ** 2 + (1 - negative) * Math.max(magnitude - high, 0) ** 2);
+    }
+    return sum / this.count;
   }
 
   /** How many values exceed a magnitude, to the resolution of a bin. */

@@ -227,7 +227,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     calibration: null,
     tokens: tokenizer.tokens,
   };
-  const { linears, record, moments } = await calibrated(context, spec, weights);
+  const { linears, factors, record, moments } = await calibrated(context, spec, weights);
   if (!kept) {
     await rm(weights);
     hashes.cpu = await writeCpuWeights(context, final, tensors, moments);
@@ -243,6 +243,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
       path,
       arch,
       linears,
+      factors,
       rotation,
       tensors: byName,
       addon: options.addon,

@@ -38,6 +38,7 @@ export function npuEntries(arch: ArchSpec, linears: Record<string, LinearSpec>, 
       const [rows, cols] = linearShape(arch, name);
       const shape = linearOf(linears, key).layout === 'conv' ? [1, 1, cols, rows] : [rows, cols];
       entries.push({ name: `${key}.w8`, dtype: 'I8', shape }, { name: `${key}.scale`, dtype: 'F32', shape: [rows] });
+      if (linearOf(linears, key).factors) entries.push({ name: `${key}.factors.f16`, dtype: 'F16', shape: [1, rows] });
     }
   }
   return entries;
@@ -56,6 +57,8 @@ export interface NpuWeightsInput {
   path: string;
   arch: ArchSpec;
   linears: Record<string, LinearSpec>;
+  /** Of the outputs of linears that have some. */
+  factors: ReadonlyMap<string, Float32Array>;
   /** null: the residual stream stays in the basis of the model. */
   rotation: Rotation | null;
   tensors: ReadonlyMap<string, CpuTensor>;
@@ -149,10 +152,12 @@ async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, lay
       throw new LutraError('LUTRA_BAD_FILE', `${path}: weights of ${key} are not finite numbers`, 'Export the file again.');
     }
     await writer.write(`${key}.w8`, codes);
+    const factors = input.factors.get(key);
     // A channel of zeros has codes 0 under any scale, but QNN wants one above 0.
     await writer.write(
       `${key}.scale`,
-      scales.map((scale) => (scale === 0 ? 1 : scale)),
+      scales.map((scale, i) => (scale === 0 ? 1 : scale / (factors?.[i] ?? 1))),
     );
+    if (factors) await writer.write(`${key}.factors.f16`, halvesOf(factors, `factors of ${key}`));
   }
 }

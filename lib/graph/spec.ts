@@ -25,6 +25,8 @@ export interface LinearSpec {
   /** `null` for w8f16. q, k and v of a layer share theirs, as do gate and up. */
   input: QuantRange | null;
   output: QuantRange | null;
+  /** The scales of the weight are divided by tensor `NAME.factors.f16`, which the NPU multiplies what the linear wrote by: a range for each output. Only for w8a8. */
+  factors?: true;
   /** What the CPU repairs: only for w8a8s; `output` never for o. A plan without that step does not load. */
   shadow: { input: boolean; output: boolean };
   /** `fc`: FullyConnected with [out, in]; `conv`: Conv2d 1×1 with [1, 1, in, out], so that row k of the weight is contiguous (shadowed linears). */

@@ -243,6 +243,8 @@ function checkLinear(key: string, name: LinearName, linear: LinearSpec): void {
   }
   if (linear.layout !== 'fc' && linear.layout !== 'conv') throw badSpec(`${key} has layout ${shown(linear.layout)}`);
   if (linear.precision === 'w8f16' && linear.layout !== 'fc') throw badSpec(`${key}: w8f16 has layout fc only`);
+  if (linear.factors !== undefined && (linear.factors !== true || linear.precision !== 'w8a8'))
+    throw badSpec(`${key} has factors ${shown(linear.factors)}, which ${linear.precision} cannot have`);
   checkShadow(key, name, linear);
 }
 

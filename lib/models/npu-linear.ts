@@ -51,11 +51,14 @@ export class NpuResult {
   private readonly d: Decoder;
   private readonly raw: TensorId;
   private readonly name: string;
+  /** Of its channels. */
+  private readonly factors: TensorId | null;
 
-  constructor(d: Decoder, raw: TensorId, name: string) {
+  constructor(d: Decoder, raw: TensorId, name: string, factors: TensorId | null = null) {
     this.d = d;
     this.raw = raw;
     this.name = name;
+    this.factors = factors;
   }
 
   /** In the linear's own encoding, for output repair. */
@@ -64,7 +67,10 @@ export class NpuResult {
   }
 
   f16(): TensorId {
-    return this.d.g.tensor(this.raw).dtype === 'f16' ? this.raw : this.d.g.npu.dequantize(this.raw, 'f16', this.name);
+    const { npu } = this.d.g;
+    if (this.d.g.tensor(this.raw).dtype === 'f16') return this.raw;
+    if (this.factors === null) return npu.dequantize(this.raw, 'f16', this.name);
+    return npu.multiply(npu.dequantize(this.raw, 'f16', `${this.name}.unit`), this.factors, this.name);
   }
 }
 
@@ -81,8 +87,9 @@ export function npuLinear(d: Decoder, input: NpuInput, layer: number, name: Line
   const { dtype } = input.encoding;
   const target = encodingIn(output, dtype);
   const quantized = `l${layer}.${name}.${dtype}`;
-  if (layout === 'fc') return new NpuResult(d, npu.fullyConnected(input.forFullyConnected(), weight, target, quantized), result);
+  const factors = d.weights.factors(layer, name);
+  if (layout === 'fc') return new NpuResult(d, npu.fullyConnected(input.forFullyConnected(), weight, target, quantized), result, factors);
   const rank4 = npu.conv1x1(input.forConv(), weight, target, `${quantized}.rank4`);
   const [rows] = linearShape(d.spec.arch, name);
-  return new NpuResult(d, npu.reshape(rank4, [d.g.config.chunk, rows], quantized), result);
+  return new NpuResult(d, npu.reshape(rank4, [d.g.config.chunk, rows], quantized), result, factors);
 }

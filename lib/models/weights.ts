@@ -91,6 +91,13 @@ export class Weights {
     return this.g.weight('zeros.f16', 'f16', [this.spec.arch.hidden]);
   }
 
+  /** What the outputs of a linear were divided by, F16 [1, out]; null: they have one range. */
+  factors(layer: number, name: LinearName): TensorId | null {
+    if (linearSpec(this.spec, layer, name).factors === undefined) return null;
+    const [rows] = linearShape(this.spec.arch, name);
+    return this.g.weight(`${linearKey(layer, name)}.factors.f16`, 'f16', [1, rows]);
+  }
+
   /** S8 weight of the NPU with a scale per output: [out, in], or [1, 1, in, out] in layout conv. */
   npuLinear(layer: number, name: LinearName): TensorId {
     const key = linearKey(layer, name);

@@ -131,7 +131,7 @@ export interface NativeEngine {
   /** Tokens in the KV cache. */
   length(): number;
   timings(): EngineTimings;
-  /** Statistics of `observe` steps: per site [count, min, max, sum of squares, 7680 magnitude bins]. */
+  /** Statistics of `observe` steps: per site [count, min, max, sum of squares, 7680 magnitude bins, the sum of squares of every column, the largest magnitude of every column]. */
   observations(): Float64Array[];
   /**
    * Values of an activation after the last chunk or token that ran, as F32 [valid rows × columns]; quantised ones as the reals they stand for (debugging and tests).

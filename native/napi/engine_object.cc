@@ -169,13 +169,13 @@ class EngineObject {
     h.require_idle();
     Napi::Array sites = Napi::Array::New(info.Env());
     for (const auto& [site, o] : h.engine()->observations()) {
-      auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size() + o.columns.size());
+      auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size() + o.columns.size() + o.peaks.size());
       values[0] = o.count;
       values[1] = o.min;
       values[2] = o.max;
       values[3] = o.sum_squares;
       for (size_t b = 0; b < o.bins.size(); ++b) values[4 + b] = static_cast<double>(o.bins[b]);
-      std::copy(o.columns.begin(), o.columns.end(), values.Data() + 4 + o.bins.size());
+      std::copy(o.peaks.begin(), o.peaks.end(), std::copy(o.columns.begin(), o.columns.end(), values.Data() + 4 + o.bins.size()));
       sites.Set(site, values);
     }
     return sites;

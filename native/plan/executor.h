@@ -52,7 +52,8 @@ struct Observation {
   static constexpr uint32_t kBins = 7680;
   double count = 0, min = 0, max = 0, sum_squares = 0;
   std::vector<uint64_t> bins = std::vector<uint64_t>(kBins);
-  std::vector<double> columns;
+  std::vector<double> columns;  // sums of squares
+  std::vector<double> peaks;    // largest magnitudes of the columns
 };
 
 struct ExecutorOptions {

@@ -1,6 +1,7 @@
 // Norms, element-wise steps, conversions, row selection and observation.
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -138,6 +139,7 @@ class Observe final : public StepRunner {
  public:
   Observe(Binder& b, const Step& s) : tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), observation_(b.observation(static_cast<uint32_t>(s.attrs[0]))) {
     observation_.columns.resize(tensor_.cols);
+    observation_.peaks.resize(tensor_.cols);
   }
 
   void run(const Run& run) override {
@@ -153,6 +155,7 @@ class Observe final : public StepRunner {
         const double square = static_cast<double>(v) * v;
         o.sum_squares += square;
         o.columns[c] += square;
+        o.peaks[c] = std::max<double>(o.peaks[c], std::fabs(v));
         const int32_t bin = static_cast<int32_t>((std::bit_cast<uint32_t>(v) & 0x7fffffffu) >> 16) - kFirst;
         ++o.bins[static_cast<size_t>(std::clamp(bin, 0, static_cast<int32_t>(Observation::kBins) - 1))];
       }

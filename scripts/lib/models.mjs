@@ -15,6 +15,8 @@ const text = join(cache, 'text', 'lcet10.txt');
 const models = {
   'smollm2-135m': { flags: [] },
   'smollm2-135m-w8a16': { flags: ['--precision', 'all=w8a16'] },
+  // Every linear with 8-bit activations.
+  'smollm2-135m-int8': { flags: ['--precision', 'qkv=w8a8,o=w8a8s,gateup=w8a8,down=w8a8s', '--transform', 'rotate'] },
   // What the recipe is measured against: static ranges from the maximum, nothing repaired.
   'smollm2-135m-naive': { flags: ['--precision', 'all=w8a8', '--method', 'max'] },
   'smollm2-135m-qwen2': { flags: [], bias: 0 },

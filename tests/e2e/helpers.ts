@@ -19,7 +19,13 @@ export const SOC = 57;
 
 /** Directory of a converted model; converts it first when it is not there or out of date. */
 export function modelDirectory(
-  name: 'smollm2-135m' | 'smollm2-135m-w8a16' | 'smollm2-135m-naive' | 'smollm2-135m-qwen2' | 'smollm2-135m-qwen2-biased',
+  name:
+    | 'smollm2-135m'
+    | 'smollm2-135m-w8a16'
+    | 'smollm2-135m-int8'
+    | 'smollm2-135m-naive'
+    | 'smollm2-135m-qwen2'
+    | 'smollm2-135m-qwen2-biased',
 ): string {
   const { status, stdout } = spawnSync(process.execPath, [join(root, 'scripts/lib/models.mjs'), name], {
     encoding: 'utf8',

@@ -14,13 +14,14 @@ const SIZE = 256;
 /** Float margin from which on another token is a mistake and no rounding. */
 const CLEAR_MARGIN = 0.5;
 
-const ours = ['packed', 'int8 kv', 'default', 'w8a16', 'naive'] as const;
+const ours = ['packed', 'int8 kv', 'default', 'w8a16', 'int8', 'naive'] as const;
 type Path = (typeof ours)[number];
 const paths: Record<Path, { model: Parameters<typeof modelDirectory>[0]; options: LoadOptions }> = {
   packed: { model: 'smollm2-135m', options: { npu: 'none' } },
   'int8 kv': { model: 'smollm2-135m', options: { reference: true, kv: 'int8' } },
   default: { model: 'smollm2-135m', options: { npu: 'host' } },
   w8a16: { model: 'smollm2-135m-w8a16', options: { npu: 'host' } },
+  int8: { model: 'smollm2-135m-int8', options: { npu: 'host' } },
   naive: { model: 'smollm2-135m-naive', options: { npu: 'host' } },
 };
 
@@ -115,6 +116,12 @@ describe('quality on alice29.txt', () => {
   it('the default precision: perplexity within 5 %, KL at most 0.04', () => {
     expect(of('default').perplexity).toBeLessThanOrEqual(1.05 * of('default').referencePerplexity);
     expect(of('default').kl).toBeLessThanOrEqual(0.04);
+  });
+
+  it('8-bit activations in all linears, rotated: perplexity within 2 %, KL at most 0.015, top-1 at least 91.5 %', () => {
+    expect(of('int8').perplexity).toBeLessThanOrEqual(1.02 * of('int8').referencePerplexity);
+    expect(of('int8').kl).toBeLessThanOrEqual(0.015);
+    expect(of('int8').top1).toBeGreaterThanOrEqual(0.915);
   });
 
   it('naive static maximum w8a8 is bad, so that the bars above mean something', () => {

@@ -14,7 +14,7 @@ import { Interpreter } from '../reference/interpreter.js';
 import { foldedWeights, withRotation } from '../reference/rotated.js';
 import { type Storage, TINY } from '../unit/convert/tiny-gguf.js';
 import { nmse, qnnLibrary, SOC } from './helpers.js';
-import { CHUNK, interleaveHeads, makeTiny, nmseRows, openTiny, type TinyModelFiles, tinyTokens, VOCAB } from './tiny.js';
+import { CHUNK, factorsOf, interleaveHeads, makeTiny, nmseRows, openTiny, type TinyModelFiles, tinyTokens, VOCAB } from './tiny.js';
 
 const CONTEXT = 64;
 const PRECISIONS = [
@@ -25,6 +25,7 @@ const PRECISIONS = [
   'qkv=w8a8s,o=w8a8s,gateup=w8a16,down=w8a16',
   'qkv=w8f16,o=w8a16,gateup=w8a8,down=w8a8s',
   'rotated all=w8f16',
+  'rotated all=w8a8',
   'rotated qkv=w8a8s,o=w8a8s,gateup=w8a8,down=w8a8s',
 ] as const;
 
@@ -51,10 +52,10 @@ function modelOf(precision: string): TinyModelFiles {
 }
 
 /** What runs plans of the model in float64. */
-function interpreterOf({ spec, weights }: TinyModelFiles, graph: Graph): Interpreter {
-  return spec.transform === 'none'
-    ? new Interpreter(graph, weights)
-    : new Interpreter(graph, withRotation(spec, weights), foldedWeights(spec, weights));
+function interpreterOf(model: TinyModelFiles, graph: Graph): Interpreter {
+  const { spec, weights } = model;
+  if (spec.transform === 'none') return new Interpreter(graph, weights);
+  return new Interpreter(graph, new Map([...withRotation(spec, weights), ...factorsOf(model)]), foldedWeights(spec, weights));
 }
 
 function float64(model: TinyModelFiles, tokens: readonly number[]): Float64Array[] {

@@ -11,6 +11,7 @@ import { loadAddon } from '../../lib/native/loader.js';
 import type { Session } from '../../lib/runtime/session.js';
 import { BLOCKS, type BlockName, ggmlValues } from '../reference/ggml.js';
 import { type GgufTensorInput, type MetadataValue, writeGguf } from '../reference/gguf-writer.js';
+import { storedTensors } from '../reference/golden-checkpoints.js';
 import { Random } from '../reference/random.js';
 import { TERNARY, type TernaryName, ternaryBlocks } from '../reference/ternary.js';
 import { tinyModel, type Weight } from '../reference/tiny.js';
@@ -222,6 +223,16 @@ export async function makeTiny(
     ...weights,
   });
   return { ...file, directory, spec };
+}
+
+/** What the converter wrote as factors of outputs. */
+export function factorsOf({ directory }: TinyModelFiles): [string, Weight][] {
+  return storedTensors(join(directory, 'npu.safetensors'))
+    .filter(([name]) => name.endsWith('.factors.f16'))
+    .map(([name, { shape, data }]) => [
+      name.replace('.f16', ''),
+      { shape, data: Float32Array.from(new Uint16Array(data.buffer), fromHalf) },
+    ]);
 }
 
 /** An engine on a graph of the test's own making. */

@@ -49,7 +49,8 @@ export interface GoldenCheckpoint {
   logits: Float32Array;
 }
 
-function tensorsOf(path: string): [string, StoredArray][] {
+/** The tensors of a safetensors file. */
+export function storedTensors(path: string): [string, StoredArray][] {
   const bytes = readFileSync(path);
   const data = 8 + Number(bytes.readBigUInt64LE());
   const { __metadata__: _, ...table } = JSON.parse(bytes.toString('utf8', 8, data)) as Record<
@@ -77,7 +78,7 @@ export function goldenCheckpoint(name: string): GoldenCheckpoint {
     directory,
     config: json<GoldenConfig>('config.json'),
     tokenizer: json<GoldenTokenizer>('tokenizer.json'),
-    tensors: new Map(files.flatMap((file) => tensorsOf(join(directory, file)))),
+    tensors: new Map(files.flatMap((file) => storedTensors(join(directory, file)))),
     tokens: json<{ tokens: number[] }>('golden.json').tokens,
     logits: new Float32Array(Uint8Array.from(readFileSync(join(directory, 'logits.f32'))).buffer),
   };

@@ -144,6 +144,8 @@ export class Interpreter {
     const w = this.npuWeights.get(name);
     if (w === undefined) throw new Error(`no weight ${name}`);
     const made = this.quantize(w);
+    const factors = this.weights.get(`${name}.factors`)?.data;
+    if (factors) made.scales = made.scales.map((scale, o) => scale / (factors[o] ?? Number.NaN));
     this.w8.set(name, made);
     return made;
   }
@@ -299,8 +301,10 @@ export class Interpreter {
         return x.map((row) => rmsNorm(row, this.weight(inputs[1]), 1e-5));
       case 'ElementWiseAdd':
         return zip(x, this.rows(inputs[1]), (a, b) => a + b);
-      case 'ElementWiseMultiply':
-        return zip(x, this.rows(inputs[1]), (a, b) => a * b);
+      case 'ElementWiseMultiply': {
+        const factors = this.tensor(inputs[1]).weight === null ? null : Float64Array.from(this.weight(inputs[1]).data);
+        return zip(x, factors === null ? this.rows(inputs[1]) : x.map(() => factors), (a, b) => a * b);
+      }
       case 'Sigmoid':
         return x.map((row) => row.map((v) => 1 / (1 + Math.exp(-v))));
       case 'Relu':

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type CalibrationEngine, type CalibrationOptions, calibrate } from '../../../lib/calibrate/index.js';
-import { chooseRange, signedRange, unsignedRange } from '../../../lib/calibrate/ranges.js';
+import { channelFactors, chooseRange, signedRange, unsignedRange } from '../../../lib/calibrate/ranges.js';
 import { BINS, binOf, binStart, SITE_VALUES, SiteStatistics } from '../../../lib/calibrate/statistics.js';
 import { decodePlan } from '../../../lib/graph/index.js';
 import type { ModelSpec, QuantRange } from '../../../lib/graph/spec.js';
@@ -108,6 +108,53 @@ describe('ranges', () => {
     expect(chooseRange(statistics, { dtype: 'u8', share: 0.99 }).scale).toBeCloseTo(2 / 255, 3);
     expect(chooseRange(statistics, { dtype: 'u8', floor: -8 }).scale).toBeCloseTo(58 / 255, 5);
     expect(chooseRange(statistics, { dtype: 'u8', floor: -800 }).scale).toBeCloseTo(70 / 255, 5);
+  });
+});
+
+describe('ranges of least error', () => {
+  /** Mean square error of the values under an encoding, computed value by value. */
+  function errorOf(values: readonly number[], { scale, offset }: QuantRange): number {
+    const error = (x: number) => (Math.min(255, Math.max(0, Math.round(x / scale) - offset)) + offset) * scale - x;
+    return values.reduce((sum, x) => sum + error(x) ** 2, 0) / values.length;
+  }
+
+  it.each([
+    ['both signs', 1, (random: Random) => random.normal()],
+    ['one sign', 1, (random: Random) => Math.abs(random.normal())],
+    ['heavy tails', 0.97, (random: Random) => random.normal() * Math.exp(random.normal())],
+  ])('%s: no range that was tried is better by more than a fifth, which is what magnitudes without signs cost', (_, ofWhole, draw) => {
+    const random = new Random(5);
+    const values = Array.from({ length: 20_000 }, () => draw(random));
+    const statistics = new SiteStatistics(site(values), 'x');
+    const best = errorOf(values, chooseRange(statistics, { dtype: 'u8', leastError: true }));
+    const ratios = Array.from({ length: 60 }, (_, i) => 2 ** (-0.1 * i));
+    const all = ratios.map((r) => errorOf(values, unsignedRange('u8', statistics.min * r, statistics.max * r)));
+    expect(best).toBeLessThan(1.2 * Math.min(...all));
+    expect(best).toBeLessThanOrEqual(ofWhole * (all[0] ?? 0));
+  });
+
+  it('counts what is cut off', () => {
+    const statistics = new SiteStatistics(site([-1, 2, 8]), 'x');
+    expect(statistics.clippingError(-1, 4)).toBeCloseTo(16 / 3, 0);
+    expect(statistics.clippingError(-2, 9)).toBe(0);
+  });
+});
+
+describe('factors of channels', () => {
+  const values = [...Array.from({ length: 1000 }, (_, i) => Math.sin(i)), 64];
+  const statistics = new SiteStatistics(Float64Array.from([...site(values), 1, 1, 1, 64, 1, 0]), 'x');
+  const rule = (noise: number) => ({ dtype: 'u8', channels: { margin: 1.25, least: 0.125, noise } }) as const;
+
+  it('cover each column with a margin, and none less than a share of the largest', () => {
+    const small = new SiteStatistics(Float64Array.from([...site([1, -2]), 1, 1, 1, 2]), 'x');
+    expect([...(channelFactors(small, rule(0)) ?? [])]).toEqual([1.25, 2.5]);
+    expect([...(channelFactors(statistics, rule(0)) ?? [])]).toEqual([80, 8, 8]);
+  });
+
+  it('are for where one range is coarse', () => {
+    expect(channelFactors(statistics, { dtype: 'u8' })).toBeNull();
+    expect(channelFactors(statistics, rule(1))).toBeNull();
+    expect(channelFactors(statistics, rule(1e-3))).not.toBeNull();
   });
 });
 
@@ -247,7 +294,7 @@ describe('calibrate', () => {
       fake({ moments: true, ...overrides }, (_, engine) => {
         const { observations } = engine;
         engine.observations = () =>
-          observations().map((site) => Float64Array.from([...site, ...columns.map((square) => square * ((site[0] ?? 0) / 4))]));
+          observations().map((site) => Float64Array.from([...site, ...columns.map((square) => square * ((site[0] ?? 0) / 4)), ...columns]));
       });
     const both = observing({});
     const { linears, moments } = await calibrate(both.options);

@@ -104,6 +104,7 @@ describe('checkSpec', () => {
       (s) => Object.assign(linear(s, 'layers.0.o').output ?? {}, { offset: 3 }),
       /offset 3, so that u8 cannot hold zero/,
     ],
+    'factors on w8a16': [(s) => Object.assign(linear(s, 'layers.0.down'), { factors: true }), /down has factors true, which w8a16/],
     'shadow on w8a16': [
       (s) => Object.assign(linear(s, 'layers.0.down'), { shadow: { input: true, output: false } }),
       /layers\.0\.down is flagged for shadow, which w8a16 cannot have/,

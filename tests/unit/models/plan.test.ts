@@ -236,6 +236,29 @@ describe('npu program', () => {
     expect(saturated.error).toBeGreaterThan(5 * repaired.error);
   });
 
+  it('factors give each output a range of its own', () => {
+    // One output of gate and up is 100 times as large as the others.
+    const { spec, weights } = tinyModel(model({ qkv: 'w8f16', o: 'w8f16', gateup: 'w8a8', down: 'w8f16' }));
+    const large = new Map(weights);
+    for (const [name, { shape, data }] of weights)
+      if (/gate|up/.test(name)) large.set(name, { shape, data: data.map((w, at) => (at < (shape[1] ?? 0) ? 100 * w : w)) });
+    const want = referenceDecoder(spec.arch, large, TOKENS).logits;
+    const error = (factors: boolean): number => {
+      const all = new Map(large);
+      for (const [key, linear] of Object.entries(spec.linears)) {
+        if (linear.input === null || linear.output === null) continue;
+        linear.input.scale = 6 / 127;
+        linear.output.scale = factors ? 1 / 127 : 600 / 127;
+        const rows = large.get(key)?.shape[0] ?? 0;
+        if (factors) linear.factors = true;
+        all.set(`${key}.factors`, { shape: [1, rows], data: new Float32Array(rows).fill(6).fill(600, 0, 1) });
+      }
+      return nmse(runPlan(new Interpreter(buildPlan(spec, { mode: 'npu', contextSize: 64 }), all), 'npu', [8, 3]), want);
+    };
+    const [one, each] = [error(false), error(true)];
+    expect(each).toBeLessThan(one / 20);
+  });
+
   it('signed input ranges mean what unsigned ones mean', () => {
     const unsigned = run(model(SHADOWED), [8, 3]);
     const signed = run(model(SHADOWED, { signedInputs: true }), [8, 3]);
