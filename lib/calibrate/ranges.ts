@@ -10,7 +10,7 @@ export interface RangeRule {
   dtype: QuantRange['dtype'];
   /** Share of the values that the range must hold by magnitude; absent: all, from minimum to maximum. */
   share?: number;
-  /** The range from minimum to maximum is made smaller for as long as the mean square error falls: fewer values clip than steps get finer. */
+  /** Of the range from minimum to maximum and smaller ones, the one with the least mean square error: a few values clip, the steps of all get finer. */
   leastError?: boolean;
   /** The range is made this many times wider (default 1): what was not seen while calibrating would saturate. */
   margin?: number;

@@ -74,6 +74,7 @@ function describe(model: Inspection, verified: boolean): string[] {
       : [
           `INT8 share    ${(model.int8Share * 100).toFixed(1)} %; repaired inputs of ${shadowed.input} linears, outputs of ${shadowed.output}`,
         ]),
+    ...(model.transform === 'none' ? [] : [`transform     ${model.transform}`]),
     ...(model.calibration
       ? [`calibration   ${model.calibration.method}, ${model.calibration.tokens} tokens of ${model.calibration.text}`]
       : []),

@@ -1,7 +1,7 @@
 /** What a model directory holds, without opening an engine. */
 import { stat } from 'node:fs/promises';
 import type { KvType } from '../graph/graph.js';
-import type { ArchSpec, CalibrationRecord, LinearName, ModelSpec } from '../graph/spec.js';
+import type { ArchSpec, CalibrationRecord, LinearName, ModelSpec, Transform } from '../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape } from '../models/index.js';
 import { openModelDirectory } from './model-dir.js';
 import { Tokenizer } from './tokenizer.js';
@@ -22,6 +22,7 @@ export interface Inspection {
   /** Share of the multiplications of decoder linears with 8-bit activations, 0 to 1; null without NPU weights. */
   int8Share: number | null;
   shadowed: { input: number; output: number };
+  transform: Transform;
   calibration: CalibrationRecord | null;
   source: ModelSpec['source'];
 }
@@ -40,6 +41,7 @@ export async function inspectModel(directory: string): Promise<Inspection> {
     kvBytesPerToken: kvBytesPerToken(arch),
     tensors: countBy(Object.values(spec.tensors).map(({ type }) => type)),
     ...linearFacts(spec),
+    transform: spec.transform,
     calibration: spec.calibration,
     source: spec.source,
   };

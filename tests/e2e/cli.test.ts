@@ -105,9 +105,14 @@ describe('lutra eval, inspect, qnn info', () => {
   });
 
   it('inspects and verifies', async () => {
-    const result = await lutraJson<{ arch: { layers: number }; int8Share: number; verified: boolean }>(['inspect', model, '--verify']);
+    const result = await lutraJson<{ arch: { layers: number }; int8Share: number; transform: string; verified: boolean }>([
+      'inspect',
+      model,
+      '--verify',
+    ]);
     expect(result).toMatchObject({ arch: { layers: 30 }, verified: true });
     expect(result.int8Share).toBeGreaterThan(0.1);
+    expect(result.transform).toBe('none');
     const { stdout } = await lutra(['inspect', model, '--plan', 'npu']);
     expect(stdout).toMatch(/^plan 2: /);
     expect(stdout).toContain('program cpu');

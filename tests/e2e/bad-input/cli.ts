@@ -48,6 +48,7 @@ const lines: BadCase[] = [
   usage('--soc', (world) => ['run', model(world), '--prompt', 'x', '--soc', '57', '--npu', 'host']),
   usage('--output is missing', (world) => ['convert', world.files.path]),
   usage('exclude each other', (world) => ['convert', world.files.path, '-o', 'x', '--cpu-only', '--precision', 'all=w8a8']),
+  usage('none or rotate', (world) => ['convert', world.files.path, '-o', 'x', '--transform', 'reflect']),
   usage('recipe or max', (world) => ['convert', world.files.path, '-o', 'x', '--method', 'magic']),
   command('convert: an .mllm file alone', 'LUTRA_INVALID_ARGUMENT', 'holds tensors only', (world) => [
     'convert',

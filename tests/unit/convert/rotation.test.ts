@@ -1,7 +1,7 @@
 /** The fast folding of the rotation against products with the whole matrix. */
 import { describe, expect, it } from 'vitest';
 import { gained, rotateInputs, rotateOutputs, rotationOf } from '../../../lib/convert/rotation.js';
-import { LINEAR_NAMES, linearKey, rotationSize } from '../../../lib/models/index.js';
+import { checkRotatable, LINEAR_NAMES, linearKey, rotationSize } from '../../../lib/models/index.js';
 import { rotation } from '../../reference/interpreter.js';
 import { foldedWeights } from '../../reference/rotated.js';
 import { tinyModel } from '../../reference/tiny.js';
@@ -22,6 +22,15 @@ describe('rotationOf', () => {
         expect(product).toBeCloseTo(i === j ? 1 : 0, 6);
       }
     }
+  });
+});
+
+describe('hidden sizes', () => {
+  it('are refused when their odd part is too large for a matrix', () => {
+    for (const hidden of [64, 96, 93, 4096, 256 * 255]) expect(() => checkRotatable(hidden)).not.toThrow();
+    expect(() => checkRotatable(4 * 257)).toThrow(
+      expect.objectContaining({ code: 'LUTRA_UNSUPPORTED', message: expect.stringContaining('257') }),
+    );
   });
 });
 
