@@ -3,17 +3,18 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <exception>
 #include <fstream>
 #include <thread>
 
 namespace lutra {
 namespace {
 
-/// The whole number in a file, or 0.
-uint64_t number_in(const std::string& path) {
+/// The positive whole number in a file, or 0.
+int64_t number_in(const std::string& path) {
   std::ifstream file(path);
-  uint64_t value = 0;
-  return file >> value ? value : 0;
+  int64_t value = 0;
+  return file >> value && value > 0 ? value : 0;
 }
 
 std::vector<uint32_t> usable_cores() {
@@ -33,15 +34,15 @@ std::vector<uint32_t> usable_cores() {
 
 Cores cores_of(std::span<const uint32_t> usable, const std::string& root) {
   const auto read = [&](const char* file) {
-    std::vector<uint64_t> out;
+    std::vector<int64_t> out;
     for (const uint32_t i : usable) out.push_back(number_in(root + "/sys/devices/system/cpu/cpu" + std::to_string(i) + "/" + file));
     return out;
   };
-  const auto unknown = [](const std::vector<uint64_t>& values) { return std::find(values.begin(), values.end(), 0) != values.end(); };
-  std::vector<uint64_t> sizes = read("cpu_capacity");
+  const auto unknown = [](const std::vector<int64_t>& values) { return std::find(values.begin(), values.end(), 0) != values.end(); };
+  std::vector<int64_t> sizes = read("cpu_capacity");
   if (unknown(sizes)) sizes = read("cpufreq/cpuinfo_max_freq");
   Cores cores{{usable.begin(), usable.end()}, {}};
-  const uint64_t largest = sizes.empty() || unknown(sizes) ? 0 : *std::max_element(sizes.begin(), sizes.end());
+  const int64_t largest = sizes.empty() || unknown(sizes) ? 0 : *std::max_element(sizes.begin(), sizes.end());
   for (size_t i = 0; i < usable.size(); ++i) {
     if (largest == 0 || sizes[i] >= largest - largest / 2) cores.big.push_back(usable[i]);
   }

@@ -136,6 +136,7 @@ describe('mistakes', () => {
     [['qnn'], 'lutra qnn needs one of: qnn info, qnn probe, qnn quarantine.'],
     [['run', model], '--prompt is missing.'],
     [['run', model, '--prompt', 'x', '--threads', 'two'], "--threads needs a number, not 'two'."],
+    [['run', model, '--prompt', 'x', '--kv', 'int4'], '--kv is "int4"; give f16, f32, int8.'],
     [['convert', gguf], '--output is missing.'],
   ])('%j is a usage error of one line', async (args, message) => {
     expect(await lutra(args)).toEqual({ code: 2, stdout: '', stderr: `${message}\n` });

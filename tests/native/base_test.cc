@@ -483,6 +483,8 @@ TEST(Cores, WithoutKnowledgeAllAreBig) {
   EXPECT_EQ(nothing.big({}), (Numbers{}));
   nothing.with("cpu_capacity", {"many", "-1", ""});
   EXPECT_EQ(nothing.big({0, 1, 2}), (Numbers{0, 1, 2}));
+  nothing.with("cpu_capacity", {"1024", "-1", "300"});
+  EXPECT_EQ(nothing.big({0, 1, 2}), (Numbers{0, 1, 2}));
 }
 
 TEST(Cores, ThisMachineHasSome) {
