@@ -77,6 +77,36 @@ export interface TensorSpec {
 export const TRANSFORMS = ['none', 'rotate'] as const;
 export type Transform = (typeof TRANSFORMS)[number];
 
+/** One setting of all linears, measured on windows of the calibration text that no range was taken from. */
+export interface QualityRow {
+  /** In words: `chosen`, or the precisions by kind. */
+  setting: string;
+  /** Mean KL of the float model's distribution to this one's, in nats. */
+  kl: number;
+  /** Share of predictions with the float model's most likely token, 0 to 1. */
+  top1: number;
+  perplexity: number;
+  /** Multiply-accumulates with 8-bit activations ÷ those of all decoder linears, 0 to 1. */
+  int8Share: number;
+  /** Multiply-accumulates of CPU repairs for a token. */
+  repairPerToken: number;
+}
+
+/** How the precisions of the linears were chosen by what each of them costs in quality. */
+export interface ChoiceRecord {
+  version: 1;
+  /** What was asked for: the cheapest setting with at most this KL, or the best one with at least this share of 8-bit linears. */
+  goal: { maxKl: number } | { int8Share: number };
+  /** Of the windows that settings were measured on. */
+  tokens: number;
+  /** Of the chosen setting: multiply-accumulates by the cost of their precision ÷ those of all linears in w8a8. */
+  cost: number;
+  /** The chosen setting first, then what it was compared with. */
+  table: QualityRow[];
+  /** Linears, by `layers.N.NAME`, whose ranges cut off some of what the calibration text shows, and which nothing repairs. */
+  unrepaired: string[];
+}
+
 /** How static ranges were found. */
 export interface CalibrationRecord {
   text: string;
@@ -84,6 +114,8 @@ export interface CalibrationRecord {
   tokens: number;
   /** `recipe`: percentiles, shadow; `max`: naive static max everywhere. */
   method: 'recipe' | 'max';
+  /** Absent where the precisions were given. */
+  choice?: ChoiceRecord;
 }
 
 /** SHA-256 of a weight file and its parts, in hexadecimal. */
