@@ -11,4 +11,5 @@ export { type LoadOptions, loadModel, type Model } from './runtime/model.js';
 export type { Placement } from './runtime/placement.js';
 export type { PrefillOptions, Prompt, Session } from './runtime/session.js';
 export type { TokenEvent } from './runtime/stop-filter.js';
-export type { ChatMessage, Tokenizer } from './runtime/tokenizer.js';
+export type { ChatMessage, ChatTemplateOptions, ChatToolCall, Tokenizer } from './runtime/tokenizer.js';
+export { type LutraServer, type ServeOptions, serve } from './server/index.js';

@@ -12,10 +12,12 @@ import { qnnInfoCommand } from './qnn.js';
 import { qnnProbeCommand } from './qnn-probe.js';
 import { qnnQuarantineCommand } from './qnn-quarantine.js';
 import { runCommand } from './run.js';
+import { serveCommand } from './serve.js';
 
 const commands: readonly Command[] = [
   convertCommand,
   runCommand,
+  serveCommand,
   inspectCommand,
   evalCommand,
   qnnInfoCommand,

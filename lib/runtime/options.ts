@@ -66,6 +66,9 @@ export const callable: Check = (value) => (typeof value === 'function' ? undefin
 export const strings: Check = (value) =>
   Array.isArray(value) && value.every((item) => typeof item === 'string' && item.length > 0) ? undefined : 'a list of non-empty strings';
 
+export const objects: Check = (value) =>
+  Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null) ? undefined : 'a list of objects';
+
 export const abortSignal: Check = (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal');
 
 export const oneOf =

@@ -65,6 +65,17 @@ function tokenIds(prompt: unknown, vocab: number): number[] {
   return ids;
 }
 
+/** The ids of a prompt. `first`: nothing stands before it. */
+export function encodePrompt(prompt: Prompt, { tokenizer, spec }: Pick<SessionContext, 'tokenizer' | 'spec'>, first: boolean): number[] {
+  if (typeof prompt === 'string') {
+    const ids = tokenizer.encode(prompt);
+    const { bos, addBos } = spec.tokens;
+    return addBos && bos !== null && first && ids[0] !== bos ? [bos, ...ids] : [...ids];
+  }
+  if (isMessages(prompt)) return [...tokenizer.encode(tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true }))];
+  return tokenIds(prompt, spec.arch.vocab);
+}
+
 export class Session {
   readonly #engine: NativeEngine;
   readonly #context: SessionContext;
@@ -126,14 +137,7 @@ export class Session {
 
   /** The ids of a prompt, as {@link generate} would feed them. */
   encode(prompt: Prompt): number[] {
-    const { tokenizer, spec } = this.#context;
-    if (typeof prompt === 'string') {
-      const ids = tokenizer.encode(prompt);
-      const { bos, addBos } = spec.tokens;
-      return addBos && bos !== null && this.tokens.length === 0 && ids[0] !== bos ? [bos, ...ids] : [...ids];
-    }
-    if (isMessages(prompt)) return [...tokenizer.encode(tokenizer.applyChatTemplate(prompt, { addGenerationPrompt: true }))];
-    return tokenIds(prompt, spec.arch.vocab);
+    return encodePrompt(prompt, this.#context, this.tokens.length === 0);
   }
 
   /**

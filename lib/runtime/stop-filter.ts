@@ -11,7 +11,7 @@ export interface TokenEvent {
 }
 
 /** Length of the longest end of `text` that is the beginning, but not the whole, of one of `stops`. */
-function heldLength(text: string, stops: readonly string[]): number {
+export function heldLength(text: string, stops: readonly string[]): number {
   let held = 0;
   for (const stop of stops) {
     for (let length = Math.min(stop.length - 1, text.length); length > held; length--) {

@@ -8,12 +8,33 @@ import { sha256 } from '../files/digest.js';
 import { isObject, jsonObject, MAX_JSON_BYTES, readBytes } from '../files/read.js';
 import { LutraError } from '../graph/errors.js';
 import type { ModelSpec, TOKENIZER_FILES } from '../graph/spec.js';
-import { boolean, checkOptions, show } from './options.js';
+import { boolean, type Check, checkOptions, objects, show } from './options.js';
+
+/** A function that a model asked for. */
+export interface ChatToolCall {
+  id: string;
+  type: 'function';
+  /** `arguments`: the value, not its JSON. */
+  function: { name: string; arguments: unknown };
+}
 
 /** One message of a conversation. Roles are what the model's template knows: system, user, assistant … */
 export interface ChatMessage {
   role: string;
   content: string;
+  name?: string;
+  /** Of an assistant. */
+  tool_calls?: ChatToolCall[];
+  /** Of a message with role `tool`: the call that it answers. */
+  tool_call_id?: string;
+}
+
+/** Options of {@link Tokenizer.applyChatTemplate}. */
+export interface ChatTemplateOptions {
+  /** Ends the prompt where the assistant's answer begins; default true. */
+  addGenerationPrompt?: boolean;
+  /** Functions that the model may ask for, as its template expects them: `{ type: 'function', function: { name, description, parameters } }`. */
+  tools?: readonly object[];
 }
 
 export interface EncodeOptions {
@@ -192,21 +213,30 @@ export class Tokenizer {
     };
   }
 
+  /** The model's chat template (Jinja), if it came with one. */
+  get chatTemplate(): string | undefined {
+    return this.#config.chat_template ?? undefined;
+  }
+
   /** Whether the model came with a chat template. */
   get hasChatTemplate(): boolean {
-    return typeof this.#config.chat_template === 'string';
+    return this.chatTemplate !== undefined;
   }
 
   /** The prompt that the model's template makes of a conversation. Errors: LUTRA_UNSUPPORTED (no template), LUTRA_INVALID_ARGUMENT (refused by it). */
-  applyChatTemplate(messages: readonly ChatMessage[], options: { addGenerationPrompt?: boolean } = {}): string {
+  applyChatTemplate(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
     checkMessages(messages);
-    checkOptions('applyChatTemplate', options, { addGenerationPrompt: boolean });
+    checkOptions('applyChatTemplate', options, { addGenerationPrompt: boolean, tools: objects } satisfies Record<
+      keyof ChatTemplateOptions,
+      Check
+    >);
     const source = this.#config.chat_template;
     if (typeof source !== 'string') throw new LutraError('LUTRA_UNSUPPORTED', 'The model has no chat template', 'Give it a plain prompt.');
     try {
       this.#template ??= new Template(source);
       return this.#template.render({
-        messages: messages.map(({ role, content }) => ({ role, content })),
+        messages: messages.map(templateMessage),
+        ...(options.tools && options.tools.length > 0 ? { tools: [...options.tools] } : {}),
         add_generation_prompt: options.addGenerationPrompt ?? true,
         bos_token: this.#config.bos_token ?? '',
         eos_token: this.#config.eos_token ?? '',
@@ -221,6 +251,17 @@ export class Tokenizer {
       );
     }
   }
+}
+
+/** The fields that templates know, and no others. */
+function templateMessage({ role, content, name, tool_calls, tool_call_id }: ChatMessage): object {
+  return {
+    role,
+    content,
+    ...(name === undefined ? {} : { name }),
+    ...(tool_calls === undefined ? {} : { tool_calls }),
+    ...(tool_call_id === undefined ? {} : { tool_call_id }),
+  };
 }
 
 function checkMessages(messages: unknown): void {

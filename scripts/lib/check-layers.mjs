@@ -34,7 +34,8 @@ const libLayers = {
   kernels: ['graph', 'native', 'runtime/options.js'],
   bench: ['graph', 'native', 'kernels'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
-  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'kernels', 'runtime'],
+  server: ['graph', 'native', 'runtime'],
+  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'kernels', 'runtime', 'server'],
 };
 
 const breaches = [];

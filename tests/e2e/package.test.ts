@@ -37,7 +37,7 @@ describe('the package', () => {
   it('has no tests, no downloads, no library of anybody else, and is small', () => {
     for (const file of files)
       expect(file).toMatch(
-        /^(dist|native|prebuilds|docs)\/|^lib\/qnn\/matrix\/[^/]+\.json$|^(binding\.gyp|CMakeLists\.txt|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/,
+        /^(dist|native|prebuilds|docs)\/|^lib\/qnn\/matrix\/[^/]+\.json$|^lib\/server\/page\/[^/]+\.(html|css|js)$|^(binding\.gyp|CMakeLists\.txt|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/,
       );
     expect(files.filter((file) => /Qnn(Htp|System|Cpu)|\.gguf$|\.safetensors$/.test(file))).toEqual([]);
     expect(packed?.unpackedSize).toBeLessThan(15e6);
@@ -48,6 +48,6 @@ describe('the package', () => {
     ['import', "import('lutra').then((m) => console.log(Object.keys(m).sort().join()))"],
   ])('can be loaded with %s', (_how, code) => {
     const out = execFileSync(process.execPath, ['--no-warnings', '-e', code], { cwd: root, encoding: 'utf8' });
-    expect(out.trim()).toBe('LutraError,kernels,loadModel,qnn');
+    expect(out.trim()).toBe('LutraError,kernels,loadModel,qnn,serve');
   });
 });

@@ -1,0 +1,2 @@
+/** The HTTP server. */
+export { type LutraServer, type ServeOptions, serve } from './serve.js';
