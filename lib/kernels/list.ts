@@ -13,7 +13,7 @@ export interface Kernel {
   readonly name: string;
   /** `lut`: table look-up; `dot`: dot products of codes of 1 to 4 bits; `linear`: those of GGUF's block types. */
   readonly family: 'lut' | 'dot' | 'linear';
-  /** Instructions that it is written for: portable, avx2, avx512, avx512vbmi, neon, dotprod, i8mm. */
+  /** Instructions that it is written for: portable, avx2, avxvnni, avx512, avx512vbmi, neon, dotprod, i8mm. */
   readonly isa: string;
   /** Bits of the codes that it multiplies, ascending. */
   readonly bits: readonly number[];

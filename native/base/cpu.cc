@@ -13,9 +13,9 @@
 namespace lutra {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vbmi, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
+constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vbmi, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 #if defined(LUTRA_X86)
-constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vbmi};
+constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vbmi};
 #elif defined(LUTRA_ARM64)
 constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 // Bits of the kernel's auxiliary vector, by number because old headers lack the names.
@@ -31,6 +31,7 @@ const char* isa_name(Isa isa) noexcept {
   switch (isa) {
     case Isa::kPortable: return "portable";
     case Isa::kAvx2: return "avx2";
+    case Isa::kAvxVnni: return "avxvnni";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Vbmi: return "avx512vbmi";
     case Isa::kNeon: return "neon";
@@ -45,6 +46,7 @@ std::span<const Isa> isas() noexcept { return kBuilt; }
 bool isa_available(Isa isa) noexcept {
 #if defined(LUTRA_X86)
   if (isa == Isa::kAvx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (isa == Isa::kAvxVnni) return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avxvnni");
   if (isa == Isa::kAvx512) {
     return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
@@ -68,7 +70,7 @@ Isa best_isa() {
                   "unset LUTRA_FORCE_KERNEL or set it to portable");
     }
     throw Error(ErrorCode::kInvalidArgument, std::string("LUTRA_FORCE_KERNEL=") + forced + " names no kernel tier",
-                "use portable, avx2, avx512, avx512vbmi, neon, dotprod or i8mm");
+                "use portable, avx2, avxvnni, avx512, avx512vbmi, neon, dotprod or i8mm");
   }
   Isa best = Isa::kPortable;
   for (Isa isa : kBuilt) {

@@ -20,6 +20,7 @@ namespace {
 LUTRA_TARGET_AVX2 void madd_words(uint64_t rounds) { asm volatile(LUTRA_TWELVE_PRODUCTS("vpmaddwd", "vpaddd") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
 LUTRA_TARGET_AVX2 void madd_bytes(uint64_t rounds) { asm volatile(LUTRA_TWELVE_PRODUCTS("vpmaddubsw", "vpaddw") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
 LUTRA_TARGET_AVX2 void fma_256(uint64_t rounds) { asm volatile(LUTRA_FOURTEEN_SUMS("vfmadd231ps", "ymm") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
+LUTRA_TARGET_AVXVNNI void dot_256(uint64_t rounds) { asm volatile(LUTRA_FOURTEEN_SUMS("%{vex%} vpdpbusd", "ymm") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
 LUTRA_TARGET_AVX512 void dot_512(uint64_t rounds) { asm volatile(LUTRA_FOURTEEN_SUMS("vpdpbusd", "zmm") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
 LUTRA_TARGET_AVX512 void fma_512(uint64_t rounds) { asm volatile(LUTRA_FOURTEEN_SUMS("vfmadd231ps", "zmm") : "+r"(rounds) : : LUTRA_VECTORS, "cc"); }
 
@@ -27,6 +28,8 @@ constexpr Peak kPeaks[] = {
     {Isa::kAvx2, PeakKind::kInteger, "VPMADDWD + VPADDD, 256 bits: bytes as words, exact", 12 * 16, madd_words},
     {Isa::kAvx2, PeakKind::kRaw, "VPMADDUBSW + VPADDW, 256 bits: bytes, saturates, so not exact", 12 * 32, madd_bytes},
     {Isa::kAvx2, PeakKind::kFloat, "VFMADD231PS, 256 bits", 14 * 8, fma_256},
+    {Isa::kAvxVnni, PeakKind::kInteger, "VPDPBUSD, 256 bits (AVX-VNNI)", 14 * 32, dot_256},
+    {Isa::kAvxVnni, PeakKind::kFloat, "VFMADD231PS, 256 bits", 14 * 8, fma_256},
     {Isa::kAvx512, PeakKind::kInteger, "VPDPBUSD, 512 bits (VNNI)", 14 * 64, dot_512},
     {Isa::kAvx512, PeakKind::kFloat, "VFMADD231PS, 512 bits", 14 * 16, fma_512},
 };

@@ -133,7 +133,7 @@ class ForcedKernel : public ::testing::Test {
 };
 
 TEST_F(ForcedKernel, ChoosesTheTier) {
-  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vbmi, Isa::kNeon, Isa::kDotprod, Isa::kI8mm}) {
+  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vbmi, Isa::kNeon, Isa::kDotprod, Isa::kI8mm}) {
     setenv("LUTRA_FORCE_KERNEL", isa_name(isa), 1);
     if (isa_available(isa)) {
       EXPECT_EQ(best_isa(), isa);

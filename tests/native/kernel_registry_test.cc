@@ -32,7 +32,7 @@ Family family(const char* name, std::vector<Isa> required, std::span<const Varia
 
 std::vector<Family> families() {
 #if defined(LUTRA_X86)
-  const std::vector<Isa> elements = {Isa::kAvx2, Isa::kAvx512}, linears = elements, products = elements;
+  const std::vector<Isa> elements = {Isa::kAvx2, Isa::kAvx512}, linears = {Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512}, products = linears;
 #elif defined(LUTRA_ARM64)
   const std::vector<Isa> elements = {Isa::kNeon}, linears = {Isa::kNeon, Isa::kDotprod}, products = {Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 #else
@@ -75,13 +75,19 @@ TEST(KernelRegistry, TheBestTierOfThisProcessor) {
   if (expected != nullptr) {
     EXPECT_STREQ(isa_name(best_isa()), expected);
   }
-  for (const Isa isa : isas()) EXPECT_EQ(isa_available(isa), isa_includes(best_isa(), isa)) << isa_name(isa);
+  for (const Isa isa : isas()) {
+    if (isa == Isa::kAvxVnni && best_isa() > isa) continue;  // a processor with AVX-512 has it or not
+    EXPECT_EQ(isa_available(isa), isa_includes(best_isa(), isa)) << isa_name(isa);
+  }
 }
 
 TEST(KernelRegistry, TiersIncludeTheLowerOnesOfTheirArchitectureOnly) {
   EXPECT_TRUE(isa_includes(Isa::kAvx512, Isa::kAvx2));
+  EXPECT_TRUE(isa_includes(Isa::kAvxVnni, Isa::kAvx2));
   EXPECT_TRUE(isa_includes(Isa::kI8mm, Isa::kNeon));
   EXPECT_TRUE(isa_includes(Isa::kNeon, Isa::kPortable));
+  EXPECT_FALSE(isa_includes(Isa::kAvx512, Isa::kAvxVnni));
+  EXPECT_FALSE(isa_includes(Isa::kAvxVnni, Isa::kAvx512));
   EXPECT_FALSE(isa_includes(Isa::kNeon, Isa::kAvx512));
   EXPECT_FALSE(isa_includes(Isa::kAvx512, Isa::kNeon));
   EXPECT_FALSE(isa_includes(Isa::kDotprod, Isa::kI8mm));

@@ -251,7 +251,8 @@ INSTANTIATE_TEST_SUITE_P(All, LowBitKernels, testing::ValuesIn(low_bit_kernels()
 /// The tier whose kernels `isa` must get.
 Isa fast_tier(Isa isa, Family family) {
   if (isa == Isa::kI8mm) return Isa::kDotprod;
-  return isa == Isa::kAvx512Vbmi && family == Family::kDot ? Isa::kAvx512 : isa;  // VPERMB is of no use there
+  if (isa == Isa::kAvxVnni && family == Family::kLut) return Isa::kAvx2;  // VPDPBUSD is of no use there
+  return isa == Isa::kAvx512Vbmi && family == Family::kDot ? Isa::kAvx512 : isa;  // nor VPERMB there
 }
 
 // Of every tier that this is built for, whether or not this machine has it: nothing falls to a slower one unseen.

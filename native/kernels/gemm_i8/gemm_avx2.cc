@@ -75,65 +75,21 @@ LUTRA_TARGET_AVX2 void widen_16(const std::byte* low, const std::byte* high, uin
   for (uint32_t k = g * 4; k < groups * 4; ++k) to[k] = static_cast<int16_t>((static_cast<uint32_t>(high[k]) << 8 | static_cast<uint32_t>(low[k])) ^ 0x8000u);
 }
 
-/// Codes of 32 outputs from 32-bit ones, which are in range.
-LUTRA_INLINE256 __m256i narrow_8(const __m256i (&codes)[4], bool is_signed) {
-  const __m256i low = _mm256_packs_epi32(codes[0], codes[1]), high = _mm256_packs_epi32(codes[2], codes[3]);
-  const __m256i bytes = is_signed ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
-  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-}
-
-/// The 64 codes of a row from its sums.
-LUTRA_TARGET_AVX2 void requantise_8(const GemmArgs& args, uint32_t first, int32_t more, const int32_t* sums, std::byte* to) {
-  const auto* multiplier = static_cast<const float*>(args.multiplier) + first;
-  const auto* correction = static_cast<const int32_t*>(args.correction) + first;
-  const __m256 lo = _mm256_set1_ps(static_cast<float>(lowest_code(args.type) + args.offset));
-  const __m256 hi = _mm256_set1_ps(static_cast<float>(highest_code(args.type) + args.offset));
-  const __m256i offset = _mm256_set1_epi32(args.offset), terms = _mm256_set1_epi32(more);
-  for (uint32_t half = 0; half < kGemmPanel; half += 32) {
-    __m256i codes[4];
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < 4; ++i) {
-      const uint32_t c = half + i * 8;
-      const auto* pairs = reinterpret_cast<const __m256i*>(sums + 2 * c);
-      const __m256i sum = _mm256_permute4x64_epi64(_mm256_hadd_epi32(_mm256_load_si256(pairs), _mm256_load_si256(pairs + 1)), 0xd8);
-      const __m256i total = _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(correction + c))), terms);
-      const __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(total), _mm256_loadu_ps(multiplier + c));
-      codes[i] = _mm256_sub_epi32(_mm256_cvtps_epi32(_mm256_round_ps(_mm256_min_ps(_mm256_max_ps(value, lo), hi), kRound256)), offset);
-    }
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + half), narrow_8(codes, args.type == Element::kS8));
-  }
-}
-
-/// The 64 sums of a row of 16-bit codes as doubles: the two sums of an output may not be added in 32 bits. `add`: to what is there.
-LUTRA_TARGET_AVX2 void add_totals(const int32_t* sums, bool add, double* totals) {
+/// Adds the 64 sums of a row of 16-bit codes to `totals`: the two sums of an output may not be added in 32 bits.
+LUTRA_TARGET_AVX2 void add_totals(const int32_t* sums, double* totals) {
   for (uint32_t c = 0; c < kGemmPanel; c += 4) {
     const __m256i pairs = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + 2 * c));
     const __m256d low = _mm256_cvtepi32_pd(_mm256_castsi256_si128(pairs)), high = _mm256_cvtepi32_pd(_mm256_extracti128_si256(pairs, 1));
-    __m256d sum = _mm256_permute4x64_pd(_mm256_hadd_pd(low, high), 0xd8);
-    if (add) sum = _mm256_add_pd(sum, _mm256_load_pd(totals + c));
-    _mm256_store_pd(totals + c, sum);
+    const __m256d sum = _mm256_permute4x64_pd(_mm256_hadd_pd(low, high), 0xd8);
+    _mm256_store_pd(totals + c, _mm256_add_pd(sum, _mm256_load_pd(totals + c)));
   }
 }
 
-/// The 64 codes of a row from its totals, which lack 32768 times the sums of the weights.
-LUTRA_TARGET_AVX2 void requantise_16(const GemmArgs& args, uint32_t first, double more, const double* totals, std::byte* to) {
-  const auto* multiplier = static_cast<const double*>(args.multiplier) + first;
-  const auto* correction = static_cast<const double*>(args.correction) + first;
-  const int32_t* weight_sums = gemm_weight_sums(args.packed, args.outputs, args.depth) + first;
-  const __m256d lo = _mm256_set1_pd(lowest_code(args.type) + args.offset), hi = _mm256_set1_pd(highest_code(args.type) + args.offset);
-  const __m256d terms = _mm256_set1_pd(more), middle = _mm256_set1_pd(32768.0);
-  const __m128i offset = _mm_set1_epi32(args.offset);
-  for (uint32_t c = 0; c < kGemmPanel; c += 8) {
-    __m128i codes[2];
-#pragma GCC unroll 2
-    for (uint32_t i = 0; i < 2; ++i) {
-      const uint32_t at = c + i * 4;
-      const __m256d lacking = _mm256_mul_pd(_mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weight_sums + at))), middle);
-      const __m256d sum = _mm256_add_pd(_mm256_add_pd(_mm256_load_pd(totals + at), lacking), _mm256_add_pd(_mm256_loadu_pd(correction + at), terms));
-      const __m256d value = _mm256_min_pd(_mm256_max_pd(_mm256_mul_pd(sum, _mm256_loadu_pd(multiplier + at)), lo), hi);
-      codes[i] = _mm_and_si128(_mm_sub_epi32(_mm256_cvtpd_epi32(_mm256_round_pd(value, kRound256)), offset), _mm_set1_epi32(0xffff));
-    }
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + c * size_t{2}), _mm_packus_epi32(codes[0], codes[1]));
+/// What the totals of 16-bit codes begin with, since words lack 32768: that many times the sums of the weights.
+LUTRA_TARGET_AVX2 void begin_totals(const int32_t* weight_sums, double* totals) {
+  const __m256d middle = _mm256_set1_pd(32768.0);
+  for (uint32_t c = 0; c < kGemmPanel; c += 4) {
+    _mm256_store_pd(totals + c, _mm256_mul_pd(_mm256_cvtepi32_pd(_mm_loadu_si128(reinterpret_cast<const __m128i*>(weight_sums + c))), middle));
   }
 }
 
@@ -141,7 +97,6 @@ LUTRA_TARGET_AVX2 void requantise_16(const GemmArgs& args, uint32_t first, doubl
 template <bool Wide>
 void run_rows(const GemmArgs& args, uint32_t row, uint32_t rows, uint32_t panel) {
   constexpr uint32_t kLongest = Wide ? kBlock16 : kBlock8;
-  constexpr size_t kSize = Wide ? 2 : 1;
   alignas(32) int32_t sums[kRows * kRowSums];
   alignas(32) int16_t x[kRows * kRowWords];
   alignas(32) double totals[Wide ? kRows * kGemmPanel : 4];
@@ -149,6 +104,9 @@ void run_rows(const GemmArgs& args, uint32_t row, uint32_t rows, uint32_t panel)
   const uint32_t blocks = (groups + kLongest - 1) / kLongest, block = (groups + blocks - 1) / blocks;
   const size_t plane = size_t{groups} * 4;
   const std::byte* w = args.packed + panel * plane * kGemmPanel;
+  if constexpr (Wide) {
+    for (uint32_t r = 0; r < rows; ++r) begin_totals(gemm_weight_sums(args.packed, args.outputs, args.depth) + first, totals + r * kGemmPanel);
+  }
   for (uint32_t begin = 0; begin < groups; begin += block) {
     const uint32_t count = std::min(block, groups - begin);
     for (uint32_t r = 0; r < rows; ++r) {
@@ -161,19 +119,15 @@ void run_rows(const GemmArgs& args, uint32_t row, uint32_t rows, uint32_t panel)
     }
     for (uint32_t c = 0; c < columns; c += kColumns) kDotTiles[rows](x, w + (size_t{begin} * kGemmPanel + c) * 4, count, !Wide && begin > 0, sums + 2 * c);
     if constexpr (Wide) {
-      for (uint32_t r = 0; r < rows; ++r) add_totals(sums + r * kRowSums, begin > 0, totals + r * kGemmPanel);
+      for (uint32_t r = 0; r < rows; ++r) add_totals(sums + r * kRowSums, totals + r * kGemmPanel);
     }
   }
   for (uint32_t r = 0; r < rows; ++r) {
-    std::byte codes[kGemmPanel * kSize];
-    std::byte* y = args.y + (row + r) * args.y_stride + first * kSize;
-    std::byte* to = columns == kGemmPanel ? y : codes;
     if constexpr (Wide) {
-      requantise_16(args, first, args.row_correction == nullptr ? 0.0 : static_cast<const double*>(args.row_correction)[row + r], totals + r * kGemmPanel, to);
+      store_row_16(args, row + r, first, columns, totals + r * kGemmPanel);
     } else {
-      requantise_8(args, first, args.row_correction == nullptr ? 0 : static_cast<const int32_t*>(args.row_correction)[row + r], sums + r * kRowSums, to);
+      store_row_8<2>(args, row + r, first, columns, sums + r * kRowSums);
     }
-    if (to == codes) std::memcpy(y, codes, columns * kSize);
   }
 }
 

@@ -11,6 +11,7 @@ void gemm_run_portable(const GemmArgs& args, uint32_t row_begin, uint32_t row_en
 void gemm_prepare_avx2(Element type, const std::byte* x, size_t x_stride, uint32_t depth, uint32_t row_begin, uint32_t row_end, std::byte* out);
 void gemm_run_avx2(const GemmArgs& args, uint32_t row_begin, uint32_t row_end, uint32_t panel_begin, uint32_t panel_end);
 void gemm_run_float_avx2(const GemmArgs& args, uint32_t row_begin, uint32_t row_end, uint32_t panel_begin, uint32_t panel_end);
+void gemm_run_avxvnni(const GemmArgs& args, uint32_t row_begin, uint32_t row_end, uint32_t panel_begin, uint32_t panel_end);
 void gemm_prepare_avx512(Element type, const std::byte* x, size_t x_stride, uint32_t depth, uint32_t row_begin, uint32_t row_end, std::byte* out);
 void gemm_run_avx512(const GemmArgs& args, uint32_t row_begin, uint32_t row_end, uint32_t panel_begin, uint32_t panel_end);
 #endif

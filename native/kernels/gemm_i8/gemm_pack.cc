@@ -139,6 +139,7 @@ constexpr GemmKernel kKernels[] = {
     {"portable", Isa::kPortable, gemm_prepare_portable, gemm_run_portable},
 #ifdef LUTRA_X86
     {"avx2", Isa::kAvx2, gemm_prepare_avx2, gemm_run_avx2},
+    {"avxvnni", Isa::kAvxVnni, gemm_prepare_avx2, gemm_run_avxvnni},
     {"avx512", Isa::kAvx512, gemm_prepare_avx512, gemm_run_avx512},
 #endif
 #ifdef LUTRA_ARM64

@@ -110,6 +110,7 @@ inline void fill_nan(const PackedWeight& weight, uint32_t n, uint32_t tile_begin
 extern const LinearKernel kPortableLinear;
 #ifdef LUTRA_X86
 extern const LinearKernel kAvx2Linear;
+extern const LinearKernel kAvxVnniLinear;
 extern const LinearKernel kAvx512Linear;
 #endif
 #ifdef LUTRA_ARM64

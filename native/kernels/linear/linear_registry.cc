@@ -4,7 +4,7 @@
 namespace lutra::kernels {
 namespace {
 
-constexpr size_t kTiers = 3;
+constexpr size_t kTiers = 4;
 
 struct Registry {
   LinearKernel kernels[kTiers];
@@ -13,7 +13,7 @@ struct Registry {
 
 const Registry& registry() noexcept {
 #ifdef LUTRA_X86
-  static const Registry all = {{kPortableLinear, kAvx2Linear, kAvx512Linear}, 3};
+  static const Registry all = {{kPortableLinear, kAvx2Linear, kAvxVnniLinear, kAvx512Linear}, 4};
 #elif defined(LUTRA_ARM64)
   static const Registry all = {{kPortableLinear, kNeonLinear, kDotprodLinear}, 3};
 #else

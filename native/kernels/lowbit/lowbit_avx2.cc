@@ -1,19 +1,24 @@
 // AVX2 kernels of low-bit weights: two registers of 8 rows, one 32-bit lane a row. A lane's bytes are multiplied and added in pairs by VPMADDUBSW, whose 16-bit sums cannot
 // overflow within a chunk: at most 16 · 508 of tables, 16 · 15 · 127 of codes.
-#include "kernels/lowbit/lowbit_parts.h"
+#include "kernels/lowbit/lowbit_avx2.h"
 
 #ifdef LUTRA_X86
-#include <immintrin.h>
-
 #include <algorithm>
-#include <utility>
 
-#define LUTRA_INLINE256 LUTRA_TARGET_AVX2 __attribute__((always_inline)) inline
+#include "kernels/linear/dots_avx2.h"
 
 namespace lutra::kernels {
+namespace avx2 {
 namespace {
 
-constexpr size_t kPrefetchAhead = 8192;
+#include "kernels/linear/dots_256.inc"
+
+#include "kernels/lowbit/lowbit_256.inc"
+
+}  // namespace
+}  // namespace avx2
+
+namespace {
 
 LUTRA_INLINE256 __m256i load256(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 LUTRA_INLINE256 __m256i load_table(const std::byte* p) { return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(p))); }
@@ -23,17 +28,6 @@ LUTRA_INLINE256 __m256i add_now(__m256i sum, __m256i x) {
   sum = _mm256_add_epi16(sum, x);
   asm("" : "+x"(sum));
   return sum;
-}
-
-template <size_t Bytes>
-LUTRA_INLINE256 void prefetch(const std::byte* p) {
-  for (size_t i = 0; i < Bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + kPrefetchAhead + i), _MM_HINT_T0);
-}
-
-/// 8 of the 16 numbers behind a group.
-LUTRA_INLINE256 __m256 load_numbers(const LowBitFormat& format, const std::byte* numbers, uint32_t half) {
-  if (format.group == 0) return _mm256_loadu_ps(reinterpret_cast<const float*>(numbers + 32 * half));
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers + 16 * half)));
 }
 
 // --- tables ----------------------------------------------------------------------------------------------------------------------------
@@ -178,181 +172,15 @@ LUTRA_TARGET_AVX2 void build_chunk(const float* x, std::byte* row, const TableLa
   store_as(row + layout.sum + 4 * chunk, _mm256_cvtss_f32(sum) + _mm_cvtss_f32(_mm256_extractf128_ps(sum, 1)));
 }
 
-// --- dot products ----------------------------------------------------------------------------------------------------------------------
-
-/// Bit `Plane` of the codes of the quad that byte I of the words of a pass stands for.
-template <uint8_t Bits, uint32_t Pass, uint32_t I>
-LUTRA_INLINE256 void spread(__m256i index, uint32_t half, std::byte* codes) {
-  constexpr uint32_t kPlane = (4 * Pass + I) % Bits, kQuad = pass_quad(Bits, Pass, I);
-  const __m256i places = _mm256_setr_epi8(I, I, I, I, 4 + I, 4 + I, 4 + I, 4 + I, 8 + I, 8 + I, 8 + I, 8 + I, 12 + I, 12 + I, 12 + I, 12 + I, I, I, I, I, 4 + I, 4 + I, 4 + I, 4 + I, 8 + I,
-                                          8 + I, 8 + I, 8 + I, 12 + I, 12 + I, 12 + I, 12 + I);
-  const __m256i bits = _mm256_set1_epi32(0x08040201);
-  const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(_mm256_shuffle_epi8(index, places), bits), bits);
-  auto* to = reinterpret_cast<__m256i*>(codes + 64 * kQuad + 32 * half);
-  const __m256i plane = _mm256_and_si256(set, _mm256_set1_epi8(1 << kPlane));
-  _mm256_store_si256(to, kPlane == 0 ? plane : _mm256_or_si256(_mm256_load_si256(to), plane));
-}
-
-template <uint8_t Bits, uint32_t Pass>
-LUTRA_INLINE256 void unpack_pass(const std::byte* chunk, std::byte* codes) {
-  for (uint32_t h = 0; h < 2; ++h) {
-    __m256i index = load256(chunk + 64 * (Pass / 2) + 32 * h);
-    if constexpr (Pass % 2 == 1) index = _mm256_srli_epi16(index, 4);
-    spread<Bits, Pass, 0>(index, h, codes);
-    spread<Bits, Pass, 1>(index, h, codes);
-    spread<Bits, Pass, 2>(index, h, codes);
-    spread<Bits, Pass, 3>(index, h, codes);
-  }
-}
-
-template <uint8_t Bits, uint32_t... Pass>
-LUTRA_INLINE256 void unpack_planes(const std::byte* chunk, std::byte* codes, std::integer_sequence<uint32_t, Pass...>) {
-  (unpack_pass<Bits, Pass>(chunk, codes), ...);
-}
-
-/// [quad][row][4 columns] of one chunk of less than 4 bits; those of 4 bits are multiplied as they are.
 template <uint8_t Bits>
-LUTRA_TARGET_AVX2 void unpack(const std::byte* chunk, std::byte* codes) {
-  unpack_planes<Bits>(chunk, codes, std::make_integer_sequence<uint32_t, 2 * Bits>{});
-}
-
-constexpr size_t code_stride(uint8_t bits) { return bits == 4 ? chunk_bytes(4) : kCodeBytes; }
-
-/// sums[h] += codes[h] · four columns of x.
-LUTRA_INLINE256 void add_products(__m256i (&sums)[2], const __m256i (&codes)[2], const std::byte* x) {
-  const __m256i four = _mm256_set1_epi32(load_as<int32_t>(x));
-#pragma GCC unroll 2
-  for (uint32_t h = 0; h < 2; ++h) sums[h] = add_now(sums[h], _mm256_maddubs_epi16(codes[h], four));
-}
-
-/// acc = Σ codes · x_r of one chunk.
-template <uint8_t Bits, uint32_t N>
-LUTRA_INLINE256 void multiply(const std::byte* codes, const std::byte* x, size_t stride, __m256i (&acc)[N][2]) {
-  constexpr uint32_t kVectors = code_stride(Bits) / 64;
-#pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) {
-#pragma GCC unroll 2
-    for (uint32_t h = 0; h < 2; ++h) acc[r][h] = _mm256_setzero_si256();
-  }
-#pragma GCC unroll 8
-  for (uint32_t vector = 0; vector < kVectors; ++vector) {
-    __m256i low[2], high[2];
-#pragma GCC unroll 2
-    for (uint32_t h = 0; h < 2; ++h) {
-      const __m256i both = load256(codes + 64 * vector + 32 * h), nibble = _mm256_set1_epi8(15);
-      low[h] = Bits == 4 ? _mm256_and_si256(both, nibble) : both;
-      if constexpr (Bits == 4) high[h] = _mm256_and_si256(_mm256_srli_epi16(both, 4), nibble);
-    }
-#pragma GCC unroll 4
-    for (uint32_t r = 0; r < N; ++r) {
-      add_products(acc[r], low, x + r * stride + 4 * vector);
-      if constexpr (Bits == 4) add_products(acc[r], high, x + r * stride + 16 + 4 * vector);
-    }
-  }
-#pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) {
-#pragma GCC unroll 2
-    for (uint32_t h = 0; h < 2; ++h) acc[r][h] = _mm256_madd_epi16(acc[r][h], _mm256_set1_epi16(1));
-  }
-}
-
-/// What Σ x of a group is multiplied with, for 8 rows with scales `d`; terms.c is 0 when there is an offset.
-LUTRA_INLINE256 __m256 load_shift(const LowBitFormat& format, const GroupTerms& terms, const std::byte* numbers, __m256 d, uint32_t half) {
-  if (format.offset == Offset::kNone) return _mm256_mul_ps(_mm256_set1_ps(terms.c), d);
-  const __m256 offset = load_numbers(format, numbers + kTileRows * number_bytes(format), half);
-  return format.offset == Offset::kZero ? _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), offset), d) : offset;
-}
-
-/// N rows of x times a part; `codes` are its chunks, unpacked when they have less than 4 bits. y = Σ over chunks of (d · step) · sum, and over groups of shift · Σ x: with the scale in every chunk
-/// a group has no sums of its own, for which there are no registers.
-template <uint8_t Bits, uint32_t N>
-LUTRA_TARGET_AVX2 __attribute__((noinline)) void dot_rows(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* codes, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]) {
-  const QuantizedLayout layout = QuantizedLayout::of(cols);
-  const size_t stride = PreparedLayout::of(Family::kDot, cols).stride, group_bytes = part.group_chunks * code_stride(Bits);
-  const size_t stride_of_groups = part.stride(format), gap = Bits == 4 ? numbers_bytes(format) : 0;  // unpacked chunks lie side by side
-  const std::byte *x_codes = xq + size_t{part.first} * kChunkCols, *steps = xq + layout.scale + 4 * part.first, *sums_of_x = xq + layout.scaled_sum + 4 * part.first;
-  const std::byte* numbers = part.numbers;
-  __m256 out[N][2];
-#pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) {
-    out[r][0] = _mm256_load_ps(y[r]);
-    out[r][1] = _mm256_load_ps(y[r] + 8);
-  }
-  for (uint32_t g = 0; g < part.groups; ++g, codes += gap, numbers += stride_of_groups) {
-    const __m256 d[2] = {load_numbers(format, numbers, 0), load_numbers(format, numbers, 1)};
-    for (const std::byte* end = codes + group_bytes; codes != end; codes += code_stride(Bits), x_codes += kChunkCols, steps += 4) {
-      __m256i acc[N][2];
-      if constexpr (Bits == 4) prefetch<chunk_bytes(4)>(codes);
-      multiply<Bits>(codes, x_codes, stride, acc);
-#pragma GCC unroll 4
-      for (uint32_t r = 0; r < N; ++r) {
-        const __m256 step = _mm256_broadcast_ss(reinterpret_cast<const float*>(steps + r * stride));
-        out[r][0] = _mm256_fmadd_ps(_mm256_mul_ps(d[0], step), _mm256_cvtepi32_ps(acc[r][0]), out[r][0]);
-        out[r][1] = _mm256_fmadd_ps(_mm256_mul_ps(d[1], step), _mm256_cvtepi32_ps(acc[r][1]), out[r][1]);
-      }
-    }
-    if constexpr (Bits == 4) prefetch<64>(codes);  // the numbers of a group
-    const __m256 shift[2] = {load_shift(format, terms, numbers, d[0], 0), load_shift(format, terms, numbers, d[1], 1)};
-#pragma GCC unroll 4
-    for (uint32_t r = 0; r < N; ++r) {
-      float x = 0.0f;
-      for (uint32_t i = 0; i < part.group_chunks; ++i) x += load_as<float>(sums_of_x + r * stride + 4 * i);
-      out[r][0] = _mm256_fmadd_ps(shift[0], _mm256_set1_ps(x), out[r][0]);
-      out[r][1] = _mm256_fmadd_ps(shift[1], _mm256_set1_ps(x), out[r][1]);
-    }
-    sums_of_x += 4 * part.group_chunks;
-  }
-#pragma GCC unroll 4
-  for (uint32_t r = 0; r < N; ++r) {
-    _mm256_store_ps(y[r], out[r][0]);
-    _mm256_store_ps(y[r] + 8, out[r][1]);
-  }
-}
-
-using PartRows = void (*)(const LowBitFormat&, const GroupTerms&, const Part&, const std::byte* codes, const std::byte* xq, uint32_t cols, float (*y)[kTileRows]);
-
-template <uint8_t Bits>
-LUTRA_TARGET_AVX2 void dot_part(const LowBitFormat& format, const GroupTerms& terms, const Part& part, const std::byte* xq, uint32_t n, uint32_t cols, float (*y)[kTileRows]) {
-  alignas(64) std::byte unpacked[Bits == 4 ? 1 : kPartChunks * kCodeBytes];
-  const std::byte* codes = part.chunks;
-  if constexpr (Bits != 4) {
-    for (uint32_t i = 0; i < part.count(); ++i) {
-      const std::byte* chunk = part.chunk(format, i);
-      prefetch<chunk_bytes(Bits)>(chunk);
-      unpack<Bits>(chunk, unpacked + i * kCodeBytes);
-    }
-    codes = unpacked;
-  }
-  const size_t stride = PreparedLayout::of(Family::kDot, cols).stride;
-  uint32_t r = 0;
-  for (; r < n; r += std::min(n - r, 4u)) {
-    constexpr PartRows kOf[] = {dot_rows<Bits, 1>, dot_rows<Bits, 2>, dot_rows<Bits, 3>, dot_rows<Bits, 4>};
-    kOf[std::min(n - r, 4u) - 1](format, terms, part, codes, xq + r * stride, cols, y + r);
-  }
-}
-
-// --- what both families share ------------------------------------------------------------------------------------------------------------
-
-template <Family F, uint8_t Bits>
-LUTRA_TARGET_AVX2 void chunk_sums(const std::byte* chunk, const std::byte* row, uint32_t index, int32_t* out) {
-  __m256i sums[1][2];
-  if constexpr (F == Family::kLut) {
-    lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, sums[0]);
-  } else {
-    alignas(64) std::byte unpacked[kCodeBytes];
-    if constexpr (Bits != 4) unpack<Bits>(chunk, unpacked);
-    multiply<Bits>(Bits == 4 ? chunk : unpacked, row + size_t{index} * kChunkCols, 0, sums);
-  }
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), sums[0][0]);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + 8), sums[0][1]);
+LUTRA_TARGET_AVX2 void lut_chunk_sums(const std::byte* chunk, const std::byte* row, uint32_t index, int32_t* out) {
+  __m256i sums[2];
+  lut_chunk<Bits>(chunk, row + size_t{index} * kQuads * kTableBytes, sums);
+  store_sums(out, sums);
 }
 
 constexpr PartKernels kLutParts = {lut_part<1>, lut_part<2>, lut_part<3>};
-constexpr PartKernels kDotParts = {dot_part<1>, dot_part<2>, dot_part<3>, dot_part<4>};
-constexpr ChunkSums kLutSums = {chunk_sums<Family::kLut, 1>, chunk_sums<Family::kLut, 2>, chunk_sums<Family::kLut, 3>};
-constexpr ChunkSums kDotSums = {chunk_sums<Family::kDot, 1>, chunk_sums<Family::kDot, 2>, chunk_sums<Family::kDot, 3>, chunk_sums<Family::kDot, 4>};
-
-void quantize(const float* x, uint32_t cols, std::byte* out) { kAvx2Linear.quantize_rows(x, cols, 1, cols, out); }
+constexpr ChunkSums kLutSums = {lut_chunk_sums<1>, lut_chunk_sums<2>, lut_chunk_sums<3>};
 
 }  // namespace
 
@@ -364,8 +192,7 @@ void build_tables_avx2(const float* x, uint32_t cols, std::byte* out) {
 
 const LowBitKernel kAvx2Lut = {"lut-avx2", Family::kLut, Isa::kAvx2, takes_planes, prepared_size<Family::kLut>, prepare<Family::kLut, build_tables_avx2>, run<Family::kLut, kLutParts>,
                                accumulators<Family::kLut, kLutSums>};
-const LowBitKernel kAvx2Dot = {"dot-avx2", Family::kDot, Isa::kAvx2, takes_all, prepared_size<Family::kDot>, prepare<Family::kDot, quantize>, run<Family::kDot, kDotParts>,
-                               accumulators<Family::kDot, kDotSums>};
+const LowBitKernel kAvx2Dot = avx2::dot_kernel("dot-avx2", Isa::kAvx2);
 
 }  // namespace lutra::kernels
 #endif

@@ -102,7 +102,7 @@ inline bool takes_all(uint8_t bits) { return bits >= 1 && bits <= 4; }
 
 extern const LowBitKernel kPortableLut, kPortableDot;
 #ifdef LUTRA_X86
-extern const LowBitKernel kAvx2Lut, kAvx2Dot, kAvx512Dot, kAvx512VbmiLut;
+extern const LowBitKernel kAvx2Lut, kAvx2Dot, kAvxVnniDot, kAvx512Dot, kAvx512VbmiLut;
 /// PrepareBody of the lut family for every x86 tier.
 void build_tables_avx2(const float* x, uint32_t cols, std::byte* out);
 #endif
