@@ -5,6 +5,7 @@ import { nearest } from '../runtime/options.js';
 import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
 import { benchKernelsCommand } from './bench.js';
 import { convertCommand } from './convert.js';
+import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { inspectCommand } from './inspect.js';
 import { describeError, errorObject, exitCodeOf, note, print, printJson } from './output.js';
@@ -20,6 +21,7 @@ const commands: readonly Command[] = [
   serveCommand,
   inspectCommand,
   evalCommand,
+  doctorCommand,
   qnnInfoCommand,
   qnnProbeCommand,
   qnnQuarantineCommand,

@@ -120,6 +120,14 @@ export interface NativeQnn {
   libraryInfo(library: LibraryHandle): BackendInfo & { source: string };
   systemInfo(library: LibraryHandle): { source: string; version: string };
   binaryInfo(library: LibraryHandle, binary: Uint8Array): NativeBinaryInfo;
+  /** What the library says of the hardware; without soc and so on: not a Hexagon. Empty when it does not tell. */
+  platformDevices(
+    library: LibraryHandle,
+  ): { id: number; cores: number; soc?: number; arch?: number; vtcmMb?: number; signedPd?: boolean }[];
+  /** ADSP_LIBRARY_PATH as {@link openLibrary} sets it for this library when its value is `current`. Opens nothing. */
+  adspPath(library: string, current: string): string;
+  /** Opens FastRPC's library, the first of `candidates` that can be opened, takes `bytes` of shared memory, and frees them. Returns the candidate. */
+  tryRpcMemory(options: { candidates: string[]; bytes: number }): string;
   createBackend(
     library: LibraryHandle,
     options: { onLog?: (level: number, line: string) => void; logLevel?: number; threads?: number },

@@ -1,13 +1,19 @@
-/** SoC models by Qualcomm's number, and the architecture of their DSPs. */
-const ARCHITECTURES: ReadonlyMap<number, number> = new Map([
-  [30, 68], // SM8350
-  [36, 69], // SM8450
-  [42, 69], // SM8475
-  [43, 73], // SM8550
-  [57, 75], // SM8650
-  [69, 79], // SM8750
-  [87, 81], // SM8850
-]);
+/** A SoC model: Qualcomm's number in QNN (the kernel counts differently), its name, and the architecture of its DSP. */
+export interface Soc {
+  readonly id: number;
+  readonly name: string;
+  readonly arch: number;
+}
+
+export const SOCS: readonly Soc[] = [
+  { id: 30, name: 'SM8350', arch: 68 },
+  { id: 36, name: 'SM8450', arch: 69 },
+  { id: 42, name: 'SM8475', arch: 69 },
+  { id: 43, name: 'SM8550', arch: 73 },
+  { id: 57, name: 'SM8650', arch: 75 },
+  { id: 69, name: 'SM8750', arch: 79 },
+  { id: 87, name: 'SM8850', arch: 81 },
+];
 
 /** What Qualcomm's runtime takes on x86-64 when it is told nothing. */
 const DEFAULT_ON_X64 = 30;
@@ -16,7 +22,7 @@ const DEFAULT_ON_X64 = 30;
 export function archOf(target: { soc?: number | undefined; arch?: number | undefined }): number | undefined {
   if (target.arch !== undefined) return target.arch;
   const soc = target.soc ?? (process.arch === 'x64' ? DEFAULT_ON_X64 : undefined);
-  return soc === undefined ? undefined : ARCHITECTURES.get(soc);
+  return SOCS.find(({ id }) => id === soc)?.arch;
 }
 
 /** The provider names of the two libraries that lutra knows. */

@@ -10,16 +10,27 @@
 
 namespace lutra {
 
-DynamicLibrary::DynamicLibrary(const std::string& path, Unload unload) : unload_(unload) {
+namespace {
+
+std::string file_at(const std::string& path) {
   std::error_code code;
   const std::filesystem::path absolute = path.empty() ? std::filesystem::path() : std::filesystem::absolute(path, code);
   if (absolute.empty() || code) {
     throw Error(ErrorCode::kLibraryNotFound, "'" + path + "' is not the path of a library", "give the path of a shared library");
   }
-  path_ = absolute.string();
   if (!std::filesystem::is_regular_file(absolute, code)) {
-    throw Error(ErrorCode::kLibraryNotFound, "there is no library '" + path_ + "'", "check the path; it must name the library file itself");
+    throw Error(ErrorCode::kLibraryNotFound, "there is no library '" + absolute.string() + "'", "check the path; it must name the library file itself");
   }
+  return absolute.string();
+}
+
+}  // namespace
+
+DynamicLibrary::DynamicLibrary(const std::string& path, Unload unload) : DynamicLibrary(Found{}, file_at(path), unload) {}
+
+DynamicLibrary DynamicLibrary::by_name(const std::string& name, Unload unload) { return {Found{}, name, unload}; }
+
+DynamicLibrary::DynamicLibrary(Found, std::string place, Unload unload) : path_(std::move(place)), unload_(unload) {
   handle_ = dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (handle_ == nullptr) {
     const char* reason = dlerror();

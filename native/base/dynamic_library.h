@@ -14,6 +14,8 @@ class DynamicLibrary {
   /// Opens `path` with its symbols kept to itself and resolved at once (RTLD_NOW | RTLD_LOCAL). A relative path is taken against the current directory: the system's library
   /// search never takes part. Throws Error(kLibraryNotFound) with the loader's own sentence when it cannot be opened.
   explicit DynamicLibrary(const std::string& path, Unload unload = Unload::kNever);
+  /// Opens what the system's library search finds by `name` ("libcdsprpc.so"): for libraries that belong to the system. Throws as the constructor does.
+  static DynamicLibrary by_name(const std::string& name, Unload unload = Unload::kNever);
   ~DynamicLibrary();
   DynamicLibrary(DynamicLibrary&& other) noexcept;
   DynamicLibrary& operator=(DynamicLibrary&& other) noexcept;
@@ -29,10 +31,12 @@ class DynamicLibrary {
     return reinterpret_cast<Function*>(find(name));
   }
 
-  /// The absolute path that was opened.
+  /// The absolute path or the name that was opened.
   const std::string& path() const noexcept { return path_; }
 
  private:
+  struct Found {};
+  DynamicLibrary(Found, std::string place, Unload unload);
   void close() noexcept;
 
   std::string path_;

@@ -130,39 +130,18 @@ abi::Status backend_free(abi::BackendHandle handle) { return release<Backend>(ha
 
 // ---------------------------------------------------------------------------------------------------------------- device
 
-// What the platform calls hand out: one device with one core. Layouts of the published interface, whose unions begin at offset 8.
-struct alignas(8) CoreInfoV1 {
-  int32_t version;
-  int32_t padding;
-  uint32_t id, type;
-  const void* extension;
-};
-struct alignas(8) HardwareDeviceV1 {
-  int32_t version;
-  int32_t padding;
-  uint32_t id, type, core_count;
-  const CoreInfoV1* cores;
-  const void* extension;
-};
-struct alignas(8) PlatformInfoV1 {
-  int32_t version;
-  int32_t padding;
-  uint32_t device_count;
-  const HardwareDeviceV1* devices;
-};
-static_assert(sizeof(CoreInfoV1) == 24 && sizeof(HardwareDeviceV1) == 40 && sizeof(PlatformInfoV1) == 24);
+// What the platform calls hand out: one device with one core.
+constexpr abi::CoreInfo kCore = {1, 0, 0, 0, nullptr};
+constexpr abi::HardwareDevice kHardware = {1, 0, 0, 0, 1, &kCore, nullptr};
+constexpr abi::PlatformInfo kPlatform = {1, 0, 1, &kHardware};
 
-constexpr CoreInfoV1 kCore = {1, 0, 0, 0, nullptr};
-constexpr HardwareDeviceV1 kHardware = {1, 0, 0, 0, 1, &kCore, nullptr};
-constexpr PlatformInfoV1 kPlatform = {1, 0, 1, &kHardware};
-
-abi::Status device_get_platform_info(abi::LogHandle, const PlatformInfoV1** out) {
+abi::Status device_get_platform_info(abi::LogHandle, const abi::PlatformInfo** out) {
   if (out == nullptr) return abi::kInvalidArgument;
   *out = &kPlatform;
   return abi::kSuccess;
 }
 
-abi::Status device_free_platform_info(abi::LogHandle, const PlatformInfoV1* info) { return info == &kPlatform ? abi::kSuccess : abi::kInvalidArgument; }
+abi::Status device_free_platform_info(abi::LogHandle, const abi::PlatformInfo* info) { return info == &kPlatform ? abi::kSuccess : abi::kInvalidArgument; }
 
 /// Clocks and power are not the host NPU's business.
 abi::Status device_get_infrastructure(const abi::HtpInfrastructure** out) {
@@ -179,7 +158,7 @@ abi::Status device_create(abi::LogHandle, const abi::DeviceConfig**, abi::Device
 
 abi::Status device_set_config(abi::DeviceHandle handle, const abi::DeviceConfig**) { return lookup<Device>(handle) == nullptr ? abi::kDeviceInvalidHandle : abi::kSuccess; }
 
-abi::Status device_get_info(abi::DeviceHandle handle, const PlatformInfoV1** out) {
+abi::Status device_get_info(abi::DeviceHandle handle, const abi::PlatformInfo** out) {
   if (lookup<Device>(handle) == nullptr) return abi::kDeviceInvalidHandle;
   return device_get_platform_info(nullptr, out);
 }

@@ -1,5 +1,6 @@
 #include "napi/qnn_api.h"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -9,6 +10,9 @@
 #include "napi/engine_object.h"
 #include "napi/qnn_log.h"
 #include "napi/qnn_values.h"
+#include "qnn/adsp_path.h"
+#include "qnn/platform.h"
+#include "qnn/rpc_memory.h"
 #include "qnn/stdout_guard.h"
 
 namespace lutra::addon {
@@ -54,6 +58,39 @@ Napi::Value binary_info(const Napi::CallbackInfo& info, Environment&) {
   const auto bytes = array_bytes(info[1], "the context binary");
   if (bytes.empty()) throw Error(ErrorCode::kBadFile, "the context binary is empty");
   return description_object(info.Env(), system_of(*core).describe(bytes));
+}
+
+Napi::Value platform_devices(const Napi::CallbackInfo& info, Environment&) {
+  const auto core = library_of(info, 0);
+  const qnn::StdoutGuard guard(core->quiet && !core->host);
+  Napi::Array out = Napi::Array::New(info.Env());
+  for (const qnn::PlatformDevice& device : qnn::platform_devices(*core->library)) {
+    Napi::Object o = Napi::Object::New(info.Env());
+    o.Set("id", device.id);
+    o.Set("cores", device.cores);
+    if (device.htp) {
+      o.Set("soc", device.htp->soc);
+      o.Set("arch", device.htp->arch);
+      o.Set("vtcmMb", static_cast<double>(device.htp->vtcm_mb));
+      o.Set("signedPd", device.htp->signed_pd);
+    }
+    out.Set(out.Length(), o);
+  }
+  return out;
+}
+
+Napi::Value adsp_path(const Napi::CallbackInfo& info, Environment&) {
+  const Arguments arguments(info);
+  return Napi::String::New(info.Env(), qnn::adsp_path(arguments.string(0, "the path of a QNN library"), arguments.string(1, "the current path")));
+}
+
+/// Opens FastRPC's library and takes one buffer of it, which is freed again.
+Napi::Value try_rpc_memory(const Napi::CallbackInfo& info, Environment&) {
+  const Napi::Object o = Arguments(info).object(0);
+  const auto memory = qnn::RpcMemory::open(strings(o, "candidates"));
+  const auto buffer = memory->allocate(u32(o, "bytes"));
+  std::ranges::fill(buffer.bytes(), std::byte{0x5A});
+  return Napi::String::New(info.Env(), memory->source());
 }
 
 Napi::Value create_backend(const Napi::CallbackInfo& info, Environment& environment) {
@@ -134,6 +171,9 @@ void add_device_calls(QnnTable& table) {
   table.add("libraryInfo", library_info);
   table.add("systemInfo", system_info);
   table.add("binaryInfo", binary_info);
+  table.add("platformDevices", platform_devices);
+  table.add("adspPath", adsp_path);
+  table.add("tryRpcMemory", try_rpc_memory);
   table.add("createBackend", create_backend);
   table.add("operations", operations);
   table.add("createDevice", create_device);

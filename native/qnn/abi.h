@@ -472,6 +472,37 @@ struct ExecutionEnvironment {
   EnvironmentOption option;
 };
 
+// --------------------------------------------------------------------------------------------------------------- platform
+
+/// What a device of the HTP says of itself: `extension` of a HardwareDevice.
+struct HtpDeviceInfo {
+  int32_t type;  // 0: a DSP on this chip
+  uint64_t vtcm_mb;
+  uint32_t soc;
+  bool signed_pd, dlbc;
+  uint32_t arch;
+};
+/// Unions of the published interface begin at offset 8.
+struct alignas(8) CoreInfo {
+  int32_t version;  // 1
+  int32_t padding;
+  uint32_t id, type;
+  const void* extension;
+};
+struct alignas(8) HardwareDevice {
+  int32_t version;  // 1
+  int32_t padding;
+  uint32_t id, type, core_count;
+  const CoreInfo* cores;
+  const HtpDeviceInfo* extension;
+};
+struct alignas(8) PlatformInfo {
+  int32_t version;  // 1
+  int32_t padding;
+  uint32_t device_count;
+  const HardwareDevice* devices;
+};
+
 // ------------------------------------------------------------------------------------------------------ function table
 
 /// Positions in the backend function table. The table only grows; any entry may be NULL.
@@ -548,6 +579,8 @@ using SignalCreateFn = Status (*)(BackendHandle, const SignalConfig**, SignalHan
 using SignalSetConfigFn = Status (*)(SignalHandle, const SignalConfig**);
 using SignalTriggerFn = Status (*)(SignalHandle);
 using SignalFreeFn = Status (*)(SignalHandle);
+using DeviceGetPlatformInfoFn = Status (*)(LogHandle, const PlatformInfo**);
+using DeviceFreePlatformInfoFn = Status (*)(LogHandle, const PlatformInfo*);
 using DeviceGetInfrastructureFn = Status (*)(const HtpInfrastructure**);
 using DeviceCreateFn = Status (*)(LogHandle, const DeviceConfig**, DeviceHandle*);
 using DeviceSetConfigFn = Status (*)(DeviceHandle, const DeviceConfig**);
@@ -605,6 +638,9 @@ static_assert(offsetof(ContextConfig, pointer) == 8);
 static_assert(sizeof(HtpDeviceCustomConfig) == 24 && offsetof(HtpDeviceCustomConfig, soc) == 8 && offsetof(HtpDeviceCustomConfig, legacy_value) == 4);
 static_assert(sizeof(HtpGraphCustomConfig) == 56 && offsetof(HtpGraphCustomConfig, optimization) == 8);
 static_assert(sizeof(HtpContextCustomConfig) == 24 && offsetof(HtpContextCustomConfig, bool8) == 8);
+static_assert(sizeof(CoreInfo) == 24 && sizeof(HardwareDevice) == 40 && sizeof(PlatformInfo) == 24);
+static_assert(sizeof(HtpDeviceInfo) == 32 && offsetof(HtpDeviceInfo, vtcm_mb) == 8 && offsetof(HtpDeviceInfo, soc) == 16 && offsetof(HtpDeviceInfo, signed_pd) == 20 &&
+              offsetof(HtpDeviceInfo, arch) == 24);
 static_assert(sizeof(HtpDcvsV3) == 64 && sizeof(HtpPowerConfig) == 68 && offsetof(HtpPowerConfig, dcvs_v3) == 4);
 static_assert(sizeof(HtpInfrastructure) == 40 && offsetof(HtpInfrastructure, create_power_config_id) == 8);
 static_assert(sizeof(EventData) == 24 && offsetof(EventData, value) == 8 && offsetof(EventData, identifier) == 16);

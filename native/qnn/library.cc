@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "qnn/adsp_path.h"
 #include "qnn/status.h"
 #include "qnn/stdout_guard.h"
 
@@ -60,6 +61,8 @@ Api read_table(const abi::QnnInterface& p, const std::string& source) {
   take(p, Slot::kProfileGetSubEvents, api.profile_get_sub_events);
   take(p, Slot::kProfileGetEventData, api.profile_get_event_data);
   take(p, Slot::kProfileFree, api.profile_free);
+  take(p, Slot::kDeviceGetPlatformInfo, api.device_get_platform_info);
+  take(p, Slot::kDeviceFreePlatformInfo, api.device_free_platform_info);
   take(p, Slot::kDeviceGetInfrastructure, api.device_get_infrastructure);
   take(p, Slot::kDeviceCreate, api.device_create);
   take(p, Slot::kDeviceFree, api.device_free);
@@ -168,6 +171,7 @@ Library::Library(abi::GetProvidersFn get_providers, const std::string& source) {
 
 std::shared_ptr<const Library> Library::open(const std::string& path, const OpenOptions& options) {
   const StdoutGuard guard(options.quiet_stdout);
+  set_adsp_path(path);
   DynamicLibrary file = open_file(path);
   watch_exit();
   auto* get_providers = file.function<std::remove_pointer_t<abi::GetProvidersFn>>(abi::kGetProvidersSymbol);

@@ -37,6 +37,8 @@ struct Api {
   abi::ProfileGetSubEventsFn profile_get_sub_events;
   abi::ProfileGetEventDataFn profile_get_event_data;
   abi::ProfileFreeFn profile_free;
+  abi::DeviceGetPlatformInfoFn device_get_platform_info;
+  abi::DeviceFreePlatformInfoFn device_free_platform_info;
   abi::DeviceGetInfrastructureFn device_get_infrastructure;
   abi::DeviceCreateFn device_create;
   abi::DeviceFreeFn device_free;
@@ -84,7 +86,7 @@ class Library {
   static constexpr uint32_t kMinimumMinor = 27;
 
   /// Opens the library file `path`. Libraries that it needs are found by its own RPATH; when that fails, the C++ runtime (libunwind, libc++abi, libc++) that
-  /// lies beside it is loaded first. Throws Error: kLibraryNotFound (missing, or cannot be loaded), kNotQnn (no entry point, no provider, an
+  /// lies beside it is loaded first. Before that, the DSP is told where its part of the library lies (adsp_path.h). Throws Error: kLibraryNotFound (missing, or cannot be loaded), kNotQnn (no entry point, no provider, an
   /// entry that lutra needs is missing), kQnnVersion (all providers have another major version or a minor one below 27).
   static std::shared_ptr<const Library> open(const std::string& path, const OpenOptions& options = {});
 

@@ -33,9 +33,10 @@ const libLayers = {
   qnn: ['files', 'graph', 'native'],
   kernels: ['graph', 'native', 'runtime/options.js'],
   bench: ['graph', 'native', 'kernels'],
+  doctor: ['files', 'graph', 'native', 'qnn'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
   server: ['graph', 'native', 'runtime'],
-  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'native', 'qnn', 'kernels', 'runtime', 'server'],
+  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'doctor', 'native', 'qnn', 'kernels', 'runtime', 'server'],
 };
 
 const breaches = [];

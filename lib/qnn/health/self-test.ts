@@ -36,9 +36,9 @@ function findingOf(end: Ending, doing: string): Finding {
 
 /**
  * Resolves to the library's identity, or to what is wrong with it. Rejects with the library's own error when it says itself that it cannot be used. `npuTimeoutMs`: of
- * an execution; other calls may take ten times as long.
+ * an execution; other calls may take ten times as long. `onStep`: is told what is done next.
  */
-export async function selfTest(library: Request, npuTimeoutMs: number): Promise<BackendInfo | Finding> {
+export async function selfTest(library: Request, npuTimeoutMs: number, onStep?: (step: string) => void): Promise<BackendInfo | Finding> {
   const child = new QnnChild<Request, Reply>(program(), isReply);
   const patience = Math.min(10 * npuTimeoutMs, MOST_PATIENCE_MS);
   let doing: string | undefined;
@@ -47,6 +47,7 @@ export async function selfTest(library: Request, npuTimeoutMs: number): Promise<
     last = reply;
     if (!('step' in reply)) return null;
     doing = reply.step;
+    onStep?.(doing);
     return patience;
   });
   child.kill();
