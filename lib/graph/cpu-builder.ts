@@ -111,6 +111,11 @@ export class CpuBuilder {
     return one(this.graph.addStep('rotate', [x, diagonal, matrix], { inverse }, null, [name]));
   }
 
+  /** Rows that were computed before: of `table` (F32 [at least maxContext, columns]) the one at each row's position. */
+  storedRows(table: TensorId, name: string): TensorId {
+    return one(this.graph.addStep('stored_rows', [table], {}, null, [name]));
+  }
+
   /** Gathers statistics of `x` under number `site`. */
   observe(x: TensorId, site: number): void {
     this.graph.addStep('observe', [x], { site }, null, []);

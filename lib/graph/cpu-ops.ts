@@ -211,6 +211,15 @@ export const CPU_OPS = {
     );
     return [f32Rows(x)];
   }),
+
+  /** y[r] = table[p], p the position of row r in the cache: what earlier steps would have computed. */
+  stored_rows: defineOp({}, 'inferred', (inputs, _, __, { chunk }) => {
+    arity(inputs, 1);
+    const table = arg(inputs, 0);
+    checkType(table, 'table', F32, 2);
+    check(table.rows === 'fixed' && dim(table, 0) >= chunk, () => `table ${formatType(table)} for chunks of ${chunk}`);
+    return [{ dtype: 'f32', rows: 'chunk', dims: [chunk, dim(table, 1)], quant: NO_QUANT }];
+  }),
 } as const;
 
 export type CpuOp = keyof typeof CPU_OPS;

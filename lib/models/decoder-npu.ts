@@ -34,9 +34,15 @@ function repair(
 /** Norm and the q, k, v linears (NPU), then their repair (CPU). x: F16 residual; returns F32. */
 function part1(d: Decoder, layer: number, x: TensorId): Qkv {
   const n = d.g.npu.rmsNorm(x, d.weights.gamma(layer, 'attn_norm'), d.weights.zeros(), d.spec.arch.rmsEps, `l${layer}.n`);
-  const input = inputOf(d, layer, 'q', n);
+  const [q, k, v] = repairedLinears(d, layer, n, ['q', 'k', 'v']) as [TensorId, TensorId, TensorId];
+  return { q, k, v };
+}
+
+/** Linears of one input (F16) on the NPU, repaired on the CPU where they are flagged for it. Returns F32. */
+export function repairedLinears(d: Decoder, layer: number, x: TensorId, names: readonly LinearName[]): TensorId[] {
+  const input = inputOf(d, layer, names[0] ?? 'q', x);
   // All nodes first, then all steps: a step in between would cut the segment.
-  const finish = (['q', 'k', 'v'] as const).map((name) => {
+  const finish = names.map((name) => {
     const { shadow } = linearSpec(d.spec, layer, name);
     const linear = npuLinear(d, input, layer, name, '.f16');
     if (shadow.output) {
@@ -47,8 +53,7 @@ function part1(d: Decoder, layer: number, x: TensorId): Qkv {
     if (shadow.input) return () => repair(d, layer, name, { input, base }, 'f32', `l${layer}.${name}`);
     return () => d.g.cpu.convert(base, 'f32', `l${layer}.${name}`);
   });
-  const [q, k, v] = finish.map((step) => step()) as [TensorId, TensorId, TensorId];
-  return { q, k, v };
+  return finish.map((step) => step());
 }
 
 /** gate, up → m, F16. */

@@ -5,3 +5,4 @@ export type { Calibrate, PlanMode, PlanOptions } from './options.js';
 export { buildCalibrationPlan, buildPlan } from './registry.js';
 export { canRotate, checkRotatable, gainedSigns, type NormName, ROTATION, rotationSize } from './rotation.js';
 export type { CalibrationSite } from './sites.js';
+export { buildTrialPlan, residualBefore, storedResidual, type Trial } from './trial.js';

@@ -31,7 +31,7 @@ export function observeLinears(d: Decoder, observer: Observer, layer: number, of
 }
 
 /** The rotated norm without gains, where the model has a rotation. */
-function inputOfNpu(d: Decoder, { x, from }: Observed): TensorId {
+export function inputOfNpu(d: Decoder, { x, from }: Pick<Observed, 'x' | 'from'>): TensorId {
   const rotation = from && d.weights.rotation();
   if (from === null || rotation === null) return x;
   const { name } = d.g.tensor(x);

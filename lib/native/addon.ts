@@ -166,6 +166,11 @@ export interface NativeAddon {
   dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
   /** S8 per output channel: w [rows × cols] F32 → codes ([rows, cols], or [cols, rows] when `transpose`) and scales max|w| / 127. */
   quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
+  /**
+   * Logits beside those of a reference, [rows × vocab] both; `next`: the token that followed each row. Four figures a row: KL(reference ‖ logits), −ln of the probability of the token that
+   * followed, the same of the reference (nats), 1 where both have the same most likely token, else 0.
+   */
+  compareLogits(logits: Float32Array, reference: Float32Array, next: Uint32Array, threads: number): Float64Array;
   /** bigCores: fast processors that this process may use; all where they are alike. */
   cpuInfo(): { description: string; isa: string; bigCores: number; kernels: string[] };
   /** Peak resident bytes of this process. */

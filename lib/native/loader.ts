@@ -134,6 +134,7 @@ function wrapAddon(addon: NativeAddon): NativeAddon {
       guard(() => addon.quantizeLowBit(type, weights, rows, cols, importance, threads)),
     dequantizePacked: (type, packed, rows, cols) => guard(() => addon.dequantizePacked(type, packed, rows, cols)),
     quantizeS8: (weights, rows, cols, transpose) => guard(() => addon.quantizeS8(weights, rows, cols, transpose)),
+    compareLogits: (logits, reference, next, threads) => guard(() => addon.compareLogits(logits, reference, next, threads)),
     cpuInfo: () => guard(() => addon.cpuInfo()),
     peakRss: () => guard(() => addon.peakRss()),
     qnn: wrapQnn(addon.qnn),

@@ -6,6 +6,7 @@
 #include "base/cpu.h"
 #include "kernels/linear/linear.h"
 #include "napi/arguments.h"
+#include "napi/compare_logits.h"
 #include "napi/engine_object.h"
 #include "napi/kernels_api.h"
 #include "napi/qnn_api.h"
@@ -86,6 +87,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("quantizeLowBit", quantize_low_bit);
   add("dequantizePacked", dequantize_packed);
   add("quantizeS8", quantize_s8);
+  add("compareLogits", compare_logits);
   add("cpuInfo", cpu_info);
   add("peakRss", peak_rss);
   add_qnn(env, exports);

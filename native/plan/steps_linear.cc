@@ -38,6 +38,19 @@ class Embed final : public StepRunner {
   const AlignedBuffer& scratch_;
 };
 
+/// Rows of a table that stand for what earlier steps would compute: row p for position p.
+class StoredRows final : public StepRunner {
+ public:
+  StoredRows(Binder& b, const Step& s) : table_(b.weight_f32(s.inputs[0])), cols_(b.tensor(s.outputs[0]).cols), y_(b.data<float>(s.outputs[0])) {}
+
+  void run(const Run& run) override { std::copy_n(table_ + run.position * cols_, run.rows() * cols_, y_); }
+
+ private:
+  const float* table_;
+  size_t cols_;
+  float* y_;
+};
+
 /// y_i = x · W_iᵀ for weights that share x: prepared once for each arithmetic that they need, tiles of all weights cut into one list of tasks.
 /// With a silu_mul step behind, of the outputs of two packed weights, a task multiplies the same tiles of both and then their outputs. x is not read after it was prepared, so the result may
 /// lie where x was.
@@ -155,6 +168,7 @@ class Linear final : public StepRunner {
 }  // namespace
 
 std::unique_ptr<StepRunner> bind_embed(Binder& b, const Step& s) { return std::make_unique<Embed>(b, s); }
+std::unique_ptr<StepRunner> bind_stored_rows(Binder& b, const Step& s) { return std::make_unique<StoredRows>(b, s); }
 std::unique_ptr<StepRunner> bind_linear(Binder& b, const Step& s) { return std::make_unique<Linear>(b, s, nullptr); }
 
 std::unique_ptr<StepRunner> bind_gated(Binder& b, const Step& s, const Step& next) {

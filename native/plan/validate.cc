@@ -262,6 +262,15 @@ void check_rotate(const Checker& c) {
   c.integer(0, 1);
 }
 
+/// A row of its table for every position that the cache can hold.
+void check_stored_rows(const Checker& c) {
+  c.counts(1, 1);
+  c.weight(c.in(0));
+  c.activation(c.out(0), {kF});
+  c.require(c.in(0).dtype == kF && c.in(0).rank == 2 && c.in(0).rows >= c.config().max_context && c.in(0).cols == c.out(0).cols && c.out(0).rows_kind == RowsKind::kChunk,
+            Checker::describe(c.in(0)) + " has no row for each of " + std::to_string(c.config().max_context) + " positions of " + Checker::describe(c.out(0)));
+}
+
 void check(const Checker& c) {
   switch (c.step().op) {
     case StepOp::kSegment: return check_segment(c);
@@ -281,6 +290,7 @@ void check(const Checker& c) {
     case StepOp::kObserve: return check_observe(c);
     case StepOp::kPermute: return check_permute(c);
     case StepOp::kRotate: return check_rotate(c);
+    case StepOp::kStoredRows: return check_stored_rows(c);
   }
 }
 

@@ -345,6 +345,23 @@ TEST(Plan, AnOrderHasANumberForEachColumn) {
   EXPECT_EQ(code_of([] { plan::Plan::parse(permuted(DType::kU32, kHidden, TensorKind::kActivation)); }), ErrorCode::kBadPlan);
 }
 
+/// A plan whose rows come from a table [rows, kHidden].
+std::vector<std::byte> stored(uint32_t rows, DType dtype = DType::kF32) {
+  test::PlanWriter p({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, 1});
+  const uint32_t table = p.tensor("table", dtype, TensorKind::kWeight, RowsKind::kFixed, {rows, kHidden}, "table");
+  const uint32_t x = p.tensor("x", DType::kF32, TensorKind::kActivation, RowsKind::kChunk, {kChunk, kHidden});
+  p.step(StepOp::kStoredRows, {table}, {x});
+  p.program("cpu", plan::kNoIndex);
+  return p.encode();
+}
+
+TEST(Plan, ATableHasARowForEachPosition) {
+  EXPECT_NO_THROW(plan::Plan::parse(stored(kContext)));
+  EXPECT_NO_THROW(plan::Plan::parse(stored(kContext + 1)));
+  EXPECT_EQ(code_of([] { plan::Plan::parse(stored(kContext - 1)); }), ErrorCode::kBadPlan);
+  EXPECT_EQ(code_of([] { plan::Plan::parse(stored(kContext, DType::kF16)); }), ErrorCode::kBadPlan);
+}
+
 /// A plan that rotates x by a matrix [rows, cols] and a diagonal of `length`.
 std::vector<std::byte> rotated(uint32_t rows, uint32_t cols, uint32_t length, DType dtype = DType::kF32, double inverse = 0) {
   test::PlanWriter p({kVocab, kHidden, 1, kHeads, kKvHeads, kHeadDim, kContext, kChunk, 1});

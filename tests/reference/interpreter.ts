@@ -219,6 +219,11 @@ export class Interpreter {
       }
       case 'rotate':
         return [this.rotated(step)];
+      case 'stored_rows': {
+        const { shape, data } = this.weight(inputs[0]);
+        const cols = shape[1] ?? 0;
+        return [this.tokens.map((_, t) => Float64Array.from(data.subarray((this.position + t) * cols, (this.position + t + 1) * cols)))];
+      }
       case 'observe':
         this.observed.set(step.attrs.site, [...(this.observed.get(step.attrs.site) ?? []), ...x()]);
         return [];

@@ -64,6 +64,7 @@ describe('tables', () => {
       'permute',
       'relu_mul',
       'rotate',
+      'stored_rows',
     ]);
     expect([...NPU_OP_NAMES].sort()).toEqual([
       'Concat',
@@ -181,6 +182,7 @@ describe('inference', () => {
       (g, x) => g.cpu.rotate(x, { diagonal: g.weight('d', 'f32', [63]), matrix: g.weight('m', 'f32', [1, 1]) }, false, 'y'),
       /diagonal is f32/,
     ],
+    'a table with too few rows': [(g) => g.cpu.storedRows(g.weight('t', 'f32', [g.config.chunk - 1, 64]), 'y'), /table f32/],
     'a shadow of nothing': [
       (g, x) => g.cpu.shadow({ x, encoding: U8, weight: w8(g, 's', [1, 1, 64, 64], 3) }, 'f32', 'y'),
       /neither base nor/,
