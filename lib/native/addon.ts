@@ -77,6 +77,8 @@ export interface GenerateOptions {
   runAhead: number;
   /** Guesses computed with a token, 0 to 7. */
   draftTokens: number;
+  /** How many of the most likely tokens are wanted beside each token, with logarithms of probabilities; absent: none of it. */
+  logprobs?: number;
 }
 
 export type FinishReason = 'stop' | 'length' | 'context' | 'aborted';
@@ -95,9 +97,11 @@ export interface EngineTimings {
   graphCalls: number;
   /** Inside CPU kernels, repairs not counted; only with {@link EngineOptions.profile}. */
   cpuMs: number;
-  /** The parts of `cpuMs`. */
+  /** The parts of `cpuMs`, and what of each is attention. */
   prefillCpuMs: number;
   decodeCpuMs: number;
+  prefillAttentionMs: number;
+  decodeAttentionMs: number;
   shadowMs: number;
   repairedInputs: number;
   repairedOutputs: number;
@@ -120,8 +124,14 @@ export interface NativeEngine {
    * Compares the NPU library with the host NPU on one chunk, segment by segment (native/session/npu_check.h). On an empty cache, which stays empty.
    */
   checkNpu(): Promise<NpuVerdict>;
-  /** Continues from the logits of the last call; `onToken` is called once per token. Acknowledge with {@link acknowledge}. */
-  generate(options: GenerateOptions, onToken: (token: number) => void): Promise<{ reason: FinishReason; tokens: number }>;
+  /**
+   * Continues from the logits of the last call; `onToken` is called once per token. Acknowledge with {@link acknowledge}. `logprobs`: pairs of token and logarithm of its
+   * probability, the token itself first.
+   */
+  generate(
+    options: GenerateOptions,
+    onToken: (token: number, logprobs?: Float64Array) => void,
+  ): Promise<{ reason: FinishReason; tokens: number }>;
   /** Tells the native loop that `count` more tokens were taken. */
   acknowledge(count: number): void;
   /** Stops a running call between graph calls or tokens; a no-op otherwise. A stopped prefill rejects with LUTRA_ABORTED and leaves the cache as it was. */

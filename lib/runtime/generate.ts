@@ -27,6 +27,8 @@ export interface GenerateOptions {
    * those that come without, sooner where a text repeats itself: summaries, edits, code. Where few guesses are right it is slower; `lutra run --draft-tokens` shows the speed.
    */
   draftTokens?: number;
+  /** How many of the most likely tokens each event names beside its own, with logarithms of their probabilities: 0 to 100. Default: no probabilities. */
+  logprobs?: number;
   /** Strings that end the text; they are not delivered. */
   stop?: string | string[];
   /** Go on after the model's end-of-text tokens. */
@@ -51,6 +53,7 @@ const checks: Record<keyof GenerateOptions, Check> = {
   repetitionWindow: integer(0, MAX_COUNT),
   seed: integer(0),
   draftTokens: integer(0, 7),
+  logprobs: integer(0, 100),
   stop: stopCheck,
   ignoreEos: boolean,
   signal: abortSignal,
@@ -78,6 +81,7 @@ export function nativeOptions(options: GenerateOptions, eos: readonly number[]):
     stopTokens: options.ignoreEos ? [] : [...eos],
     runAhead: RUN_AHEAD,
     draftTokens: options.draftTokens ?? 0,
+    ...(options.logprobs === undefined ? {} : { logprobs: options.logprobs }),
   };
 }
 
@@ -86,14 +90,20 @@ export function abortError(signal?: AbortSignal): LutraError {
   return new LutraError('LUTRA_ABORTED', 'The generation was aborted.', '', { cause: signal?.reason });
 }
 
+/** What the native loop gives (`NativeEngine.generate`). */
+export interface QueuedToken {
+  token: number;
+  logprobs?: Float64Array;
+}
+
 /** Tokens on their way from the native loop to one reader. Bounded by the loop's run-ahead, not here. */
 export class TokenQueue {
-  #tokens: number[] = [];
+  #tokens: QueuedToken[] = [];
   #closed = false;
   #wake: (() => void) | undefined;
 
-  push(token: number): void {
-    this.#tokens.push(token);
+  push(token: number, logprobs?: Float64Array): void {
+    this.#tokens.push(logprobs ? { token, logprobs } : { token });
     this.#wake?.();
   }
 
@@ -104,7 +114,7 @@ export class TokenQueue {
   }
 
   /** The next token, or undefined when the queue is closed and empty. One reader at a time. */
-  async take(): Promise<number | undefined> {
+  async take(): Promise<QueuedToken | undefined> {
     while (this.#tokens.length === 0 && !this.#closed) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

@@ -293,12 +293,14 @@ export class Session {
     const queue = new TokenQueue();
     const stop = () => this.#engine.stop();
     signal?.addEventListener('abort', stop, { once: true });
-    const run = this.#engine.generate(nativeOptions(options, spec.tokens.eos), (token) => queue.push(token)).finally(() => queue.close());
+    const run = this.#engine
+      .generate(nativeOptions(options, spec.tokens.eos), (token, logprobs) => queue.push(token, logprobs))
+      .finally(() => queue.close());
     run.catch(() => {}); // awaited below; a rejection before that must not count as unhandled
     try {
-      for (let token = await queue.take(); token !== undefined && !signal?.aborted; token = await queue.take()) {
+      for (let taken = await queue.take(); taken !== undefined && !signal?.aborted; taken = await queue.take()) {
         this.#engine.acknowledge(1);
-        for (const event of filter.push(token)) {
+        for (const event of filter.push(taken.token, taken.logprobs)) {
           delivered.push(event);
           yield event;
         }

@@ -8,6 +8,17 @@ import type { TextDecoder } from './tokenizer.js';
 export interface TokenEvent {
   token: number;
   text: string;
+  /** Logarithm of the probability that the model gives to the token, before temperature and the other options; where `logprobs` asks for it. */
+  logprob?: number;
+  /** The most likely tokens in its place, as many as `logprobs` says, the likeliest first. */
+  alternatives?: { token: number; logprob: number }[];
+}
+
+/** The part of a {@link TokenEvent} that the native loop gives as pairs of token and logarithm, the token itself first. */
+function probabilities(pairs: Float64Array | undefined): Pick<TokenEvent, 'logprob' | 'alternatives'> {
+  if (!pairs) return {};
+  const all = Array.from({ length: pairs.length / 2 }, (_, i) => ({ token: pairs[2 * i]!, logprob: pairs[2 * i + 1]! }));
+  return { logprob: all[0]!.logprob, alternatives: all.slice(1) };
 }
 
 /** Length of the longest end of `text` that is the beginning, but not the whole, of one of `stops`. */
@@ -51,10 +62,10 @@ export class StopFilter {
    * Takes a token, returns the events that are certain now. When a stop string is complete, the tokens that begin in it are dropped and
    * the one that it begins inside of keeps the text before it.
    */
-  push(token: number): TokenEvent[] {
+  push(token: number, logprobs?: Float64Array): TokenEvent[] {
     if (this.#matched) return [];
     const piece = this.#decoder.push(token);
-    this.#held.push({ token, text: piece });
+    this.#held.push({ token, text: piece, ...probabilities(logprobs) });
     const text = this.#held.map((event) => event.text).join('');
     const stop = firstStop(text, this.#stops);
     if (stop >= 0) {
@@ -98,7 +109,7 @@ export class StopFilter {
     let begin = 0;
     for (const event of this.#held) {
       if (begin >= length) break;
-      out.push({ token: event.token, text: event.text.slice(0, length - begin) });
+      out.push({ ...event, text: event.text.slice(0, length - begin) });
       begin += event.text.length;
     }
     this.#held = [];

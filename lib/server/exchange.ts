@@ -19,6 +19,8 @@ export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly path: string;
+  /** When it came (performance.now). */
+  readonly began = performance.now();
   readonly #abort = new AbortController();
 
   constructor(request: IncomingMessage, response: ServerResponse) {

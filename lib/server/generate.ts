@@ -24,11 +24,13 @@ function checkModel({ model }: Request, name: string): void {
     });
 }
 
-function shapeOptions({ includeUsage }: Request, name: string): ShapeOptions {
-  return { model: name, created: Math.floor(Date.now() / 1000), includeUsage };
+function shapeOptions({ includeUsage, options }: Request, { name, model }: Endpoints): ShapeOptions {
+  const created = Math.floor(Date.now() / 1000);
+  return { model: name, created, includeUsage, logprobs: options.logprobs !== undefined, tokenizer: model.tokenizer };
 }
 
-export async function chatCompletions({ model, name, runner, bodyLimit }: Endpoints, exchange: Exchange): Promise<void> {
+export async function chatCompletions(endpoints: Endpoints, exchange: Exchange): Promise<void> {
+  const { model, name, runner, bodyLimit } = endpoints;
   const request = readChat(await exchange.json(bodyLimit));
   checkModel(request, name);
   const { tokenizer } = model;
@@ -36,8 +38,14 @@ export async function chatCompletions({ model, name, runner, bodyLimit }: Endpoi
   if (template === undefined) throw invalid('messages', 'The model has no chat template; use /v1/completions.', 'unsupported_value');
   const parser = parserOf(request, template);
   const ids = tokenizer.encode(tokenizer.applyChatTemplate(request.messages, { tools: request.tools }));
-  const shape = new ChatShape({ ...shapeOptions(request, name), parser, parallelCalls: request.parallelCalls });
-  await answer(exchange, runner, request, { ids, param: 'messages', options: request.options, signal: exchange.signal }, shape);
+  const shape = new ChatShape({ ...shapeOptions(request, endpoints), parser, parallelCalls: request.parallelCalls });
+  await answer(
+    exchange,
+    runner,
+    request,
+    { ids, param: 'messages', options: request.options, signal: exchange.signal, since: exchange.began },
+    shape,
+  );
 }
 
 function parserOf({ tools }: ChatRequest, template: string): CallParser | undefined {
@@ -50,12 +58,19 @@ function parserOf({ tools }: ChatRequest, template: string): CallParser | undefi
   return parser;
 }
 
-export async function completions({ model, name, runner, bodyLimit }: Endpoints, exchange: Exchange): Promise<void> {
+export async function completions(endpoints: Endpoints, exchange: Exchange): Promise<void> {
+  const { model, name, runner, bodyLimit } = endpoints;
   const request = readCompletion(await exchange.json(bodyLimit));
   checkModel(request, name);
   const ids = encodePrompt(request.prompt, model, true);
-  const shape = new CompletionShape(shapeOptions(request, name));
-  await answer(exchange, runner, request, { ids, param: 'prompt', options: request.options, signal: exchange.signal }, shape);
+  const shape = new CompletionShape(shapeOptions(request, endpoints));
+  await answer(
+    exchange,
+    runner,
+    request,
+    { ids, param: 'prompt', options: request.options, signal: exchange.signal, since: exchange.began },
+    shape,
+  );
 }
 
 async function answer(exchange: Exchange, runner: Runner, { stream }: Request, job: Job, shape: Shape): Promise<void> {

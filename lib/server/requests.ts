@@ -214,7 +214,6 @@ export interface Request {
   model: string;
   stream: boolean;
   includeUsage: boolean;
-  /** `logprobs`: alternatives to each token; undefined: no probabilities at all. */
   options: GenerateOptions;
 }
 
@@ -230,7 +229,7 @@ export interface CompletionRequest extends Request {
 }
 
 /** What a request leaves open is as OpenAI has it: temperature 1, everything likely enough to be drawn. */
-function shared(read: Read<typeof common>, maxTokens: number | undefined): Request {
+function shared(read: Read<typeof common>, maxTokens: number | undefined, logprobs: number | undefined): Request {
   if (read.stream_options && !read.stream) throw invalid('stream_options', "'stream_options' goes with 'stream'.", 'invalid_value');
   const { seed, top_p: topP, top_k: topK, min_p: minP, repetition_penalty: repetitionPenalty } = read;
   return {
@@ -240,6 +239,7 @@ function shared(read: Read<typeof common>, maxTokens: number | undefined): Reque
     options: {
       temperature: read.temperature ?? 1,
       ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(logprobs === undefined ? {} : { logprobs }),
       ...(seed === undefined ? {} : { seed: Math.abs(seed) }),
       ...(topP === undefined ? {} : { topP }),
       ...(topK === undefined ? {} : { topK }),
@@ -258,7 +258,7 @@ export function readChat(body: unknown): ChatRequest {
   if (read.top_logprobs !== undefined && !read.logprobs)
     throw invalid('top_logprobs', "'top_logprobs' goes with 'logprobs'.", 'invalid_value');
   return {
-    ...shared(read, max ?? old),
+    ...shared(read, max ?? old, read.logprobs ? (read.top_logprobs ?? 0) : undefined),
     messages: needed(read.messages, 'messages'),
     tools: read.tool_choice === 'none' ? [] : (read.tools ?? []),
     parallelCalls: read.parallel_tool_calls ?? true,
@@ -270,5 +270,5 @@ const DEFAULT_COMPLETION_TOKENS = 16;
 
 export function readCompletion(body: unknown): CompletionRequest {
   const read = completion(body, '');
-  return { ...shared(read, read.max_tokens ?? DEFAULT_COMPLETION_TOKENS), prompt: needed(read.prompt, 'prompt') };
+  return { ...shared(read, read.max_tokens ?? DEFAULT_COMPLETION_TOKENS, read.logprobs), prompt: needed(read.prompt, 'prompt') };
 }

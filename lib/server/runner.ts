@@ -15,6 +15,8 @@ export interface Job {
   options: GenerateOptions;
   /** Aborted when the client goes away. */
   signal: AbortSignal;
+  /** When it came (performance.now). */
+  since: number;
 }
 
 /** How a job went. */
@@ -30,7 +32,7 @@ export interface Outcome {
 
 /** Told what happens, as it happens. */
 export interface Watcher {
-  begin(job: Job, cachedTokens: number, session: Session): void;
+  begin(job: Job, cachedTokens: number): void;
   token(session: Session): void;
   /** `outcome`: undefined when it failed or was aborted. */
   end(session: Session, outcome: Outcome | undefined): void;
@@ -59,7 +61,7 @@ export class Runner {
       const { session, cached } = await this.#pool.take(job.ids);
       let outcome: Outcome | undefined;
       try {
-        for (const watcher of this.#watchers) watcher.begin(job, cached, session);
+        for (const watcher of this.#watchers) watcher.begin(job, cached);
         outcome = await this.#generate(job, session, cached, onToken);
         return outcome;
       } finally {

@@ -7,8 +7,10 @@ import { type LoadOptions, loadModel, type Model } from '../runtime/model.js';
 import { type Check, callable, checkOptions, integer, strings, text } from '../runtime/options.js';
 import type { Placement } from '../runtime/placement.js';
 import { Access, isLoopback } from './access.js';
+import { ActivityFeed } from './activity.js';
 import { ApiError, toApiError } from './errors.js';
 import { Exchange } from './exchange.js';
+import { Figures } from './figures.js';
 import { chatCompletions, completions, type Endpoints } from './generate.js';
 import { Queue } from './queue.js';
 import { Runner } from './runner.js';
@@ -36,7 +38,7 @@ export interface ServeOptions {
   bodyLimit?: number;
   /** How long {@link LutraServer.close} waits for answers under way, in milliseconds; default 10,000. */
   drainMs?: number;
-  /** How to load the model. */
+  /** How to load the model. `profile` is on unless it is false: the page and GET /events show where the time goes. */
   model?: LoadOptions;
   /** Told of failures that are not the client's. */
   onError?: (error: unknown) => void;
@@ -92,6 +94,8 @@ export class LutraServer {
   readonly #routes: readonly Route[];
   readonly #queue: Queue;
   readonly #pool: SessionPool;
+  readonly #figures: Figures;
+  readonly #activity: ActivityFeed;
   readonly #open = new Set<Exchange>();
   readonly #drainMs: number;
   readonly #onError: (error: unknown) => void;
@@ -109,7 +113,9 @@ export class LutraServer {
     this.#access = new Access({ apiKey, corsOrigins, loopbackOnly: isLoopback(host) });
     this.#queue = new Queue(queue);
     this.#pool = new SessionPool(model, { sessions, bytes: sessionBytes });
-    const runner = new Runner(model, this.#queue, this.#pool, []);
+    this.#figures = new Figures(this.#queue, this.#pool);
+    this.#activity = new ActivityFeed(this.#queue);
+    const runner = new Runner(model, this.#queue, this.#pool, [this.#figures, this.#activity]);
     this.#routes = this.#makeRoutes({ model, name, runner, bodyLimit });
     this.#http = createServer({
       headersTimeout: 10_000,
@@ -170,6 +176,7 @@ export class LutraServer {
 
   async #close(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#http.close(() => resolve()));
+    this.#activity.close();
     const late = setTimeout(() => this.#cancelAll(), this.#drainMs);
     await this.#queue.drained();
     clearTimeout(late);
@@ -193,6 +200,12 @@ export class LutraServer {
       { method: 'POST', path: '/v1/completions', handle: (exchange) => completions(endpoints, exchange) },
       { method: 'GET', path: '/v1/models', handle: (exchange) => exchange.sendJson(200, { object: 'list', data: [model] }) },
       { method: 'GET', path: `/v1/models/${encodeURIComponent(endpoints.name)}`, handle: (exchange) => exchange.sendJson(200, model) },
+      {
+        method: 'GET',
+        path: '/metrics',
+        handle: (exchange) => exchange.send(200, 'text/plain; version=0.0.4; charset=utf-8', this.#figures.registry.text()),
+      },
+      { method: 'GET', path: '/events', handle: (exchange) => this.#activity.watch(exchange) },
       { method: 'GET', path: '/health', open: true, handle: (exchange) => this.#health(exchange) },
     ];
   }
@@ -206,7 +219,12 @@ export class LutraServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const exchange = new Exchange(request, response);
     this.#open.add(exchange);
-    response.once('close', () => this.#open.delete(exchange));
+    response.once('close', () => {
+      this.#open.delete(exchange);
+      // Paths that are no endpoint's would make a series each.
+      const path = this.#routes.some((route) => route.path === exchange.path) ? exchange.path : 'other';
+      this.#figures.request(path, response.writableFinished ? response.statusCode : 0, performance.now() - exchange.began);
+    });
     try {
       for (const [name, value] of Object.entries(this.#access.checkOrigin(exchange))) response.setHeader(name, value);
       if (request.method === 'OPTIONS') return preflight(exchange);
@@ -271,7 +289,7 @@ export async function serve(directory: string, options: ServeOptions = {}): Prom
   checkOptions('serve', options, checks);
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
   const all = { ...DEFAULTS, ...given };
-  const model = await loadModel(directory, options.model);
+  const model = await loadModel(directory, { profile: true, ...options.model });
   const server = new LutraServer(model, options.name ?? basename(model.path), all);
   try {
     await server.start(all.port);

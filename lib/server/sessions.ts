@@ -40,6 +40,11 @@ export class SessionPool {
     return this.#idle.length + this.#lent.size;
   }
 
+  /** Sessions that a generation holds. */
+  get lent(): number {
+    return this.#lent.size;
+  }
+
   get bytes(): number {
     return [...this.#idle, ...this.#lent].reduce((sum, session) => sum + bytesOf(session), 0);
   }

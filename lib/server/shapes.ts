@@ -1,6 +1,8 @@
 /** Answers in OpenAI's form: chunk by chunk, or whole. */
 import { randomBytes } from 'node:crypto';
 import type { TokenEvent } from '../runtime/stop-filter.js';
+import type { Tokenizer } from '../runtime/tokenizer.js';
+import { type ChatLogprob, chatLogprob, completionLogprobs } from './logprobs.js';
 import type { Outcome } from './runner.js';
 import type { Call, CallParser, Part } from './tool-calls.js';
 
@@ -22,6 +24,9 @@ export interface ShapeOptions {
   /** Seconds since 1970. */
   created: number;
   includeUsage: boolean;
+  /** Whether the answer has the probabilities of its tokens. */
+  logprobs: boolean;
+  tokenizer: Tokenizer;
 }
 
 export function newId(prefix: string): string {
@@ -68,7 +73,10 @@ export class CompletionShape implements Shape {
   readonly #id = newId('cmpl-');
   readonly #options: ShapeOptions;
   readonly #envelope: Envelope;
+  readonly #events: TokenEvent[] = [];
   #text = '';
+  /** Of the events that went out. */
+  #sent = { events: 0, text: 0 };
 
   constructor(options: ShapeOptions) {
     this.#options = options;
@@ -79,13 +87,26 @@ export class CompletionShape implements Shape {
     return [];
   }
 
-  push({ text }: TokenEvent): object[] {
-    this.#text += text;
-    return text === '' ? [] : [this.#envelope.choice({ text, logprobs: null, finish_reason: null })];
+  push(event: TokenEvent): object[] {
+    this.#text += event.text;
+    if (this.#options.logprobs) this.#events.push(event);
+    return event.text === '' ? [] : [this.#chunk(null)];
   }
 
   end(outcome: Outcome): object[] {
-    return [this.#envelope.choice({ text: '', logprobs: null, finish_reason: finishReason(outcome) }), ...this.#envelope.usage(outcome)];
+    return [this.#chunk(finishReason(outcome)), ...this.#envelope.usage(outcome)];
+  }
+
+  /** What has come since the last chunk. */
+  #chunk(finish: string | null): object {
+    const { events, text } = this.#sent;
+    this.#sent = { events: this.#events.length, text: this.#text.length };
+    return this.#envelope.choice({ text: this.#text.slice(text), logprobs: this.#logprobs(events, text), finish_reason: finish });
+  }
+
+  #logprobs(event: number, offset: number): object | null {
+    const { logprobs, tokenizer } = this.#options;
+    return logprobs ? completionLogprobs(this.#events.slice(event), tokenizer, offset) : null;
   }
 
   whole(outcome: Outcome): object {
@@ -95,7 +116,7 @@ export class CompletionShape implements Shape {
       created: this.#options.created,
       model: this.#options.model,
       system_fingerprint: null,
-      choices: [{ index: 0, text: this.#text, logprobs: null, finish_reason: finishReason(outcome) }],
+      choices: [{ index: 0, text: this.#text, logprobs: this.#logprobs(0, 0), finish_reason: finishReason(outcome) }],
       usage: usage(outcome),
     };
   }
@@ -120,6 +141,9 @@ export class ChatShape implements Shape {
   readonly #envelope: Envelope;
   #text = '';
   readonly #calls: ToolCall[] = [];
+  readonly #logprobs: ChatLogprob[] = [];
+  /** Of these, how many went out. */
+  #sent = 0;
 
   constructor(options: ChatShapeOptions) {
     this.#options = options;
@@ -134,8 +158,11 @@ export class ChatShape implements Shape {
     return [this.#delta({ role: 'assistant', content: '' })];
   }
 
-  push({ text }: TokenEvent): object[] {
-    const { parser } = this.#options;
+  push(event: TokenEvent): object[] {
+    const { parser, tokenizer } = this.#options;
+    const { text } = event;
+    const logprob = chatLogprob(event, tokenizer);
+    if (logprob) this.#logprobs.push(logprob);
     return this.#deliver(parser ? parser.push(text) : [{ text }]);
   }
 
@@ -161,7 +188,7 @@ export class ChatShape implements Shape {
             refusal: null,
             ...(calls ? { tool_calls: this.#calls } : {}),
           },
-          logprobs: null,
+          logprobs: this.#options.logprobs ? { content: this.#logprobs, refusal: null } : null,
           finish_reason: this.#finishReason(outcome),
         },
       ],
@@ -175,7 +202,9 @@ export class ChatShape implements Shape {
   }
 
   #delta(delta: object, finish: string | null = null): object {
-    return this.#envelope.choice({ delta, logprobs: null, finish_reason: finish });
+    const logprobs = this.#options.logprobs ? { content: this.#logprobs.slice(this.#sent), refusal: null } : null;
+    this.#sent = this.#logprobs.length;
+    return this.#envelope.choice({ delta, logprobs, finish_reason: finish });
   }
 
   #deliver(parts: readonly Part[]): object[] {

@@ -70,23 +70,32 @@ void EngineHandle::settle(Napi::Env env, Call& call, const Make& make) {
   }
 }
 
-std::function<void(uint32_t)> EngineHandle::token_sink(const Napi::Function& on_token, uint32_t run_ahead) {
+session::Engine::Deliver EngineHandle::token_sink(const Napi::Function& on_token, uint32_t run_ahead) {
   on_token_ = Napi::Persistent(on_token);
   run_ahead_ = run_ahead;
   unread_ = 0;
   stopped_ = false;
-  return [weak = weak_from_this(), post = worker_.poster()](uint32_t token) {
-    post([weak, token](Napi::Env js) {
-      if (const auto live = weak.lock()) live->deliver(js, token);
+  return [weak = weak_from_this(), post = worker_.poster()](uint32_t token, std::span<const kernels::Logprob> logprobs) {
+    post([weak, token, logprobs = std::vector(logprobs.begin(), logprobs.end())](Napi::Env js) {
+      if (const auto live = weak.lock()) live->deliver(js, token, logprobs);
     });
   };
 }
 
-void EngineHandle::deliver(Napi::Env env, uint32_t token) {
+void EngineHandle::deliver(Napi::Env env, uint32_t token, std::span<const kernels::Logprob> logprobs) {
   if (on_token_.IsEmpty()) return;
   // A loop that was stopped ends without its reader; tokens from before are still on their way.
   if (++unread_ >= run_ahead_ && !stopped_ && !closed_) worker_.unref(env);
-  call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token)});
+  if (logprobs.empty()) {
+    call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token)});
+    return;
+  }
+  auto numbers = Napi::Float64Array::New(env, 2 * logprobs.size());
+  for (size_t i = 0; i < logprobs.size(); ++i) {
+    numbers[2 * i] = logprobs[i].token;
+    numbers[2 * i + 1] = logprobs[i].value;
+  }
+  call_from_loop(env, on_token_.Value(), {Napi::Number::New(env, token), numbers});
 }
 
 void EngineHandle::stop(Napi::Env env) {

@@ -65,7 +65,7 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
 
   /// For a generate call that is about to begin: a function for the engine's thread that hands a token to `on_token` on JavaScript's, until the call settles. A loop that waits for its
   /// reader keeps no process alive: when nobody reads on, nothing is left to wait for.
-  std::function<void(uint32_t)> token_sink(const Napi::Function& on_token, uint32_t run_ahead);
+  session::Engine::Deliver token_sink(const Napi::Function& on_token, uint32_t run_ahead);
   // These may come late, from a reader or an abort signal that outlives the engine: then there is nothing to do.
   void acknowledge(Napi::Env env, uint32_t count);
   void stop(Napi::Env env);
@@ -85,7 +85,7 @@ class EngineHandle : public std::enable_shared_from_this<EngineHandle> {
   /// A call that is open now, and its promise.
   std::pair<std::shared_ptr<Call>, Napi::Value> begin(Napi::Env env);
   static void settle(Napi::Env env, Call& call, const Make& make);
-  void deliver(Napi::Env env, uint32_t token);
+  void deliver(Napi::Env env, uint32_t token, std::span<const kernels::Logprob> logprobs);
   /// The call under way, if any, is going to settle: the process stays for it.
   void await_end(Napi::Env env);
   void hung(Napi::Env env, const std::string& what);

@@ -41,6 +41,8 @@ Napi::Object timings_object(Napi::Env env, const session::Timings& t) {
   set("cpuMs", sum(&plan::RunStats::cpu_ns) * 1e-6);
   set("prefillCpuMs", static_cast<double>(t.prefill.cpu_ns) * 1e-6);
   set("decodeCpuMs", static_cast<double>(t.decode.cpu_ns) * 1e-6);
+  set("prefillAttentionMs", static_cast<double>(t.prefill.attention_ns) * 1e-6);
+  set("decodeAttentionMs", static_cast<double>(t.decode.attention_ns) * 1e-6);
   set("shadowMs", sum(&plan::RunStats::shadow_ns) * 1e-6);
   set("repairedInputs", static_cast<double>(t.prefill.shadow.repaired_inputs));
   set("repairedOutputs", static_cast<double>(t.prefill.shadow.repaired_outputs));
@@ -153,7 +155,8 @@ class EngineObject {
     session::GenerateOptions options{u32(o, "maxTokens"),
                                      {static_cast<float>(number(o, "temperature")), u32(o, "topK"), static_cast<float>(number(o, "topP")), static_cast<float>(number(o, "minP")),
                                       static_cast<float>(number(o, "repetitionPenalty")), static_cast<uint64_t>(number(o, "seed"))},
-                                     u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead"), u32(o, "draftTokens")};
+                                     u32(o, "repetitionWindow"), u32s(o, "stopTokens"), u32(o, "runAhead"),
+                                     o.Get("logprobs").IsUndefined() ? std::nullopt : std::optional(u32(o, "logprobs")), u32(o, "draftTokens")};
     const auto deliver = h.token_sink(arguments.function(1, "onToken"), std::max(1u, options.run_ahead));
     h.engine()->clear_stop();
     return h.run(info.Env(), [engine = h.engine(), options = std::move(options), deliver] { return engine->generate(options, deliver); },

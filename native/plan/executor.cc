@@ -54,7 +54,8 @@ void Executor::run(const Program& program, const Run& run, const std::atomic<boo
     if (!profiled) mark = now_ns();
     step->run(run);
     const uint64_t end = now_ns();
-    if (where == StepRunner::Where::kCpu) run.stats->cpu_ns += end - mark;
+    if (where == StepRunner::Where::kCpu || where == StepRunner::Where::kAttention) run.stats->cpu_ns += end - mark;
+    if (where == StepRunner::Where::kAttention) run.stats->attention_ns += end - mark;
     if (where == StepRunner::Where::kShadow) run.stats->shadow_ns += end - mark;
     mark = end;
   }

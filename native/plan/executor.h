@@ -25,6 +25,7 @@ namespace lutra::plan {
 struct RunStats {
   uint64_t npu_ns = 0;  // inside the library's calls
   uint64_t cpu_ns = 0;  // CPU steps without shadow; only with ExecutorOptions::profile
+  uint64_t attention_ns = 0;  // of cpu_ns
   uint64_t shadow_ns = 0;
   uint64_t graph_calls = 0;
   kernels::ShadowStats shadow;
@@ -68,7 +69,7 @@ class StepRunner {
   virtual ~StepRunner() = default;
   virtual void run(const Run& run) = 0;
   /// What the step's time counts as. An NPU step counts the time inside the library itself.
-  enum class Where { kNpu, kCpu, kShadow };
+  enum class Where { kNpu, kCpu, kAttention, kShadow };
   virtual Where where() const { return Where::kCpu; }
 };
 

@@ -60,6 +60,8 @@ class Attention final : public StepRunner {
     b.need_scratch(sizeof(float) * scratch_floats_ * pool_.threads());
   }
 
+  Where where() const override { return Where::kAttention; }
+
   void run(const Run& run) override {
     const uint32_t n = run.rows();
     const bool blocks = run.kernel_rows(n) > 1 && cache_.type() != kv::Type::kF32;

@@ -147,7 +147,7 @@ bool Engine::wait_for_reader(uint32_t delivered, uint32_t run_ahead) {
   return !stop_.load(std::memory_order_relaxed);
 }
 
-Engine::Generated Engine::generate(const GenerateOptions& options, const std::function<void(uint32_t)>& deliver) {
+Engine::Generated Engine::generate(const GenerateOptions& options, const Deliver& deliver) {
   if (decode_program_ == nullptr || last_logits_.empty()) throw Error(ErrorCode::kInvalidArgument, "there are no logits to continue from", "call prefill with logits 'last' first");
   {
     const std::lock_guard lock(mutex_);
@@ -166,7 +166,7 @@ Engine::Generated Engine::generate(const GenerateOptions& options, const std::fu
     const size_t window = std::min<size_t>(history_.size(), options.repetition_window);
     const uint32_t token = sampler.sample(last_logits_, std::span(history_).last(window));
     if (std::find(options.stop_tokens.begin(), options.stop_tokens.end(), token) != options.stop_tokens.end()) return {FinishReason::kStop, delivered};
-    deliver(token);
+    deliver(token, options.logprobs ? kernels::logprobs(last_logits_, token, *options.logprobs) : std::vector<kernels::Logprob>());
     ++delivered;
     if (length() == plan_.config.max_context) return {FinishReason::kContext, delivered};
     decode(token, drafts);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/sample/logprobs.h"
 #include "kernels/sample/sample.h"
 #include "plan/executor.h"
 #include "session/lookahead.h"
@@ -48,6 +49,7 @@ struct GenerateOptions {
   uint32_t repetition_window = 64;
   std::vector<uint32_t> stop_tokens;
   uint32_t run_ahead = 32;
+  std::optional<uint32_t> logprobs;  // probabilities of each token and of this many others are wanted
   uint32_t draft_tokens = 0;  // most guesses in a step (lookahead.h), at most kMostDrafts; 0: none
 };
 
@@ -78,10 +80,12 @@ class Engine {
   std::vector<float> prefill(std::span<const uint32_t> tokens, LogitsWanted wanted, std::string_view program);
 
   struct Generated { FinishReason reason; uint32_t tokens; };
+  /// A token, and its probability with those of others (kernels::logprobs) where they are wanted; empty otherwise.
+  using Deliver = std::function<void(uint32_t token, std::span<const kernels::Logprob> logprobs)>;
   /// Continues from the last logits. `deliver` gets every token; the loop runs at most `run_ahead` tokens ahead of acknowledge(). Every delivered token is in the KV cache
   /// afterwards, except one that filled the context. With draft_tokens the same tokens come out.
   /// Throws Error(kInvalidArgument) when there are no logits to continue from.
-  Generated generate(const GenerateOptions& options, const std::function<void(uint32_t)>& deliver);
+  Generated generate(const GenerateOptions& options, const Deliver& deliver);
 
   /// Compares the library with the host NPU on one chunk of tokens that are always the same (NpuCheck). The cache is empty before and after. Throws
   /// Error(kInvalidArgument) when it is not, or when the plan has no segments, and as prefill does.

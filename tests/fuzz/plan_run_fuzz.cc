@@ -112,7 +112,7 @@ void run(session::Engine& engine, const plan::Plan& plan) {
   session::GenerateOptions options;
   options.max_tokens = 3;
   try {
-    engine.generate(options, [](uint32_t) {});
+    engine.generate(options, [](uint32_t, auto) {});
   } catch (const Error&) {
   }
 }

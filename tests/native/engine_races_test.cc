@@ -109,7 +109,7 @@ class Schedule {
       options.max_tokens = 1 + random.below(kContext);
       options.run_ahead = random.below(6);
       delivered_ = 0;
-      const auto result = engine_.generate(options, [this](uint32_t token) {
+      const auto result = engine_.generate(options, [this](uint32_t token, auto) {
         EXPECT_LT(token, kVocab);
         ++delivered_;
       });

@@ -169,7 +169,7 @@ TEST(Engine, GeneratesWhatStepByStepArgmaxGivesAndKeepsDeliveredTokensInTheCache
   options.max_tokens = 10;
   options.run_ahead = 100;
   std::vector<uint32_t> tokens;
-  const auto result = engine.generate(options, [&](uint32_t t) { tokens.push_back(t); });
+  const auto result = engine.generate(options, [&](uint32_t t, auto) { tokens.push_back(t); });
   EXPECT_EQ(result.reason, session::FinishReason::kLength);
   ASSERT_EQ(tokens.size(), 10u);
   EXPECT_EQ(engine.length(), 16u);
@@ -181,7 +181,7 @@ TEST(Engine, GeneratesWhatStepByStepArgmaxGivesAndKeepsDeliveredTokensInTheCache
   auto stopped = make_engine(w);
   stopped.prefill(prompt, session::LogitsWanted::kLast, "cpu");
   options.stop_tokens = {tokens[0]};
-  EXPECT_EQ(stopped.generate(options, [](uint32_t) { FAIL(); }).reason, session::FinishReason::kStop);
+  EXPECT_EQ(stopped.generate(options, [](uint32_t, auto) { FAIL(); }).reason, session::FinishReason::kStop);
 }
 
 TEST(Engine, FillsTheContextAndNoMore) {
@@ -192,7 +192,7 @@ TEST(Engine, FillsTheContextAndNoMore) {
   session::GenerateOptions options;
   options.max_tokens = 10;
   options.run_ahead = 100;
-  const auto result = engine.generate(options, [](uint32_t) {});
+  const auto result = engine.generate(options, [](uint32_t, auto) {});
   EXPECT_EQ(result.reason, session::FinishReason::kContext);
   EXPECT_EQ(result.tokens, 3u);
   EXPECT_EQ(engine.length(), kContext);
@@ -206,7 +206,7 @@ TEST(Engine, RefusesBadInputAndStaysUsable) {
   EXPECT_EQ(code_of([&] { engine.prefill(foreign, session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of([&] { engine.prefill({}, session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of([&] { engine.prefill(some_tokens(2), session::LogitsWanted::kLast, "gpu"); }), ErrorCode::kInvalidArgument);
-  EXPECT_EQ(code_of([&] { engine.generate({}, [](uint32_t) {}); }), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(code_of([&] { engine.generate({}, [](uint32_t, auto) {}); }), ErrorCode::kInvalidArgument);
   EXPECT_EQ(code_of([&] { engine.truncate(1); }), ErrorCode::kInvalidArgument);
   engine.stop();
   EXPECT_EQ(code_of([&] { engine.prefill(some_tokens(9), session::LogitsWanted::kLast, "cpu"); }), ErrorCode::kAborted);

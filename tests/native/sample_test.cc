@@ -8,6 +8,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "kernels/sample/logprobs.h"
 
 namespace lutra::kernels {
 namespace {
@@ -103,6 +104,30 @@ TEST(Sampler, OptionsOutOfRangeAreRefused) {
   for (const SampleOptions& o : {SampleOptions{.temperature = -1}, SampleOptions{.top_p = 0}, SampleOptions{.top_p = 1.5f}, SampleOptions{.min_p = 2}, SampleOptions{.repetition_penalty = 0}}) {
     EXPECT_THROW(Sampler{o}, Error);
   }
+}
+
+TEST(Logprobs, AreThoseOfTheSoftmax) {
+  double sum = 0;
+  for (const float logit : kLogits) sum += std::exp(static_cast<double>(logit));
+  const auto all = logprobs(kLogits, 3, 100);
+  ASSERT_EQ(all.size(), 1 + kLogits.size());
+  const std::vector<uint32_t> order{3, 1, 4, 3, 0, 5, 2};
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(all[i].token, order[i]);
+    EXPECT_NEAR(all[i].value, kLogits[order[i]] - std::log(sum), 1e-12);
+  }
+  EXPECT_EQ(logprobs(kLogits, 3, 0).size(), 1u);
+  EXPECT_EQ(logprobs(kLogits, 3, 2).back().token, 4u);
+}
+
+TEST(Logprobs, WhatIsNoNumberHasNone) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), never = -std::numeric_limits<float>::infinity();
+  const auto all = logprobs(std::vector{nan, 1.0f, never, 1.0f}, 0, 4);
+  const std::vector<uint32_t> order{0, 1, 3, 0, 2};
+  for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i].token, order[i]);
+  EXPECT_EQ(all[0].value, never);
+  EXPECT_NEAR(all[1].value, std::log(0.5), 1e-12);
+  EXPECT_EQ(all[4].value, never);
 }
 
 }  // namespace

@@ -157,6 +157,8 @@ export class ScriptedEngine implements NativeEngine {
       cpuMs: 0,
       prefillCpuMs: 0,
       decodeCpuMs: 0,
+      prefillAttentionMs: 0,
+      decodeAttentionMs: 0,
       shadowMs: 0,
       repairedInputs: 0,
       repairedOutputs: 0,
