@@ -1,4 +1,5 @@
 /** What the model is doing, for those who watch: GET /events. */
+import type { Placement } from '../runtime/placement.js';
 import type { Session } from '../runtime/session.js';
 import type { Exchange } from './exchange.js';
 import type { Queue } from './queue.js';
@@ -22,8 +23,17 @@ interface PrefillTimes {
   graphCalls: number;
 }
 
+/** What is sent first. */
+export interface ServerFacts {
+  kind: 'server';
+  model: string;
+  contextSize: number;
+  placement: Placement;
+}
+
 /** One state of a generation. */
 export interface Activity {
+  kind: 'activity';
   /** Counts generations. */
   id: number;
   state: 'prefill' | 'decode' | 'done' | 'failed';
@@ -64,13 +74,14 @@ export class ActivityFeed implements Watcher {
     this.#queue = queue;
   }
 
-  /** Sends what happens from now on, and the last that happened. */
-  watch(exchange: Exchange): void {
+  /** Sends what the server is, the last that happened, and what happens from now on. */
+  watch(exchange: Exchange, facts: ServerFacts): void {
     if (this.#watchers.size >= MAX_WATCHERS) {
       const [oldest] = this.#watchers;
       oldest?.endEvents();
     }
     exchange.beginEvents();
+    exchange.event(facts);
     if (this.#last) exchange.event(this.#last);
     this.#watchers.add(exchange);
     exchange.response.once('close', () => this.#watchers.delete(exchange));
@@ -83,6 +94,7 @@ export class ActivityFeed implements Watcher {
   begin(job: Job, cachedTokens: number): void {
     const id = (this.#last?.id ?? 0) + 1;
     this.#last = {
+      kind: 'activity',
       id,
       state: 'prefill',
       promptTokens: job.ids.length,

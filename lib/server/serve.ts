@@ -12,6 +12,7 @@ import { ApiError, toApiError } from './errors.js';
 import { Exchange } from './exchange.js';
 import { Figures } from './figures.js';
 import { chatCompletions, completions, type Endpoints } from './generate.js';
+import { pageFiles } from './page.js';
 import { Queue } from './queue.js';
 import { Runner } from './runner.js';
 import { SessionPool } from './sessions.js';
@@ -205,9 +206,15 @@ export class LutraServer {
         path: '/metrics',
         handle: (exchange) => exchange.send(200, 'text/plain; version=0.0.4; charset=utf-8', this.#figures.registry.text()),
       },
-      { method: 'GET', path: '/events', handle: (exchange) => this.#activity.watch(exchange) },
+      { method: 'GET', path: '/events', handle: (exchange) => this.#watch(exchange) },
+      ...pageFiles.map(({ path, send }): Route => ({ method: 'GET', path, open: true, handle: send })),
       { method: 'GET', path: '/health', open: true, handle: (exchange) => this.#health(exchange) },
     ];
+  }
+
+  #watch(exchange: Exchange): void {
+    const { contextSize } = this.model;
+    this.#activity.watch(exchange, { kind: 'server', model: this.name, contextSize, placement: this.placement });
   }
 
   #health(exchange: Exchange): void {

@@ -40,6 +40,11 @@ need_build_tools() {
   need make make
 }
 
+# Where the server's page is looked at.
+need_chromium() {
+  [ -x "${LUTRA_CHROMIUM:-/usr/bin/chromium}" ] || provide Chromium chromium
+}
+
 # Packages of a lock file are installed again only when the lock has changed.
 install_packages() {
   if ! cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock" 2>/dev/null; then

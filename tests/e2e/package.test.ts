@@ -37,7 +37,7 @@ describe('the package', () => {
   it('has no tests, no downloads, no library of anybody else, and is small', () => {
     for (const file of files)
       expect(file).toMatch(
-        /^(dist|native|prebuilds|docs)\/|^lib\/qnn\/matrix\/[^/]+\.json$|^lib\/server\/page\/[^/]+\.(html|css|js)$|^(binding\.gyp|CMakeLists\.txt|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/,
+        /^(dist|native|prebuilds|docs)\/|^lib\/qnn\/matrix\/[^/]+\.json$|^lib\/server\/page\/[^/]+\.(html|css|js|svg)$|^(binding\.gyp|CMakeLists\.txt|package\.json|LICENSE|README\.md|CHANGELOG\.md)$/,
       );
     expect(files.filter((file) => /Qnn(Htp|System|Cpu)|\.gguf$|\.safetensors$/.test(file))).toEqual([]);
     expect(packed?.unpackedSize).toBeLessThan(15e6);

@@ -10,7 +10,7 @@ import { type GgufTensorInput, writeGguf } from '../../reference/gguf-writer.js'
 import { Random } from '../../reference/random.js';
 import { byteSymbols, SPECIALS, TINY, tinyGguf, tinyVocabulary } from '../../unit/convert/tiny-gguf.js';
 
-/** What follows a character: pieces that differ from each other and from those of every other script. */
+/** What follows a character: pieces that differ from each other and from those of every other script; one that ends with its first piece goes on for ever. */
 export type Scripts = Readonly<Record<string, readonly string[]>>;
 
 const END = SPECIALS.indexOf('<|im_end|>');
@@ -28,7 +28,7 @@ function f32(name: string, ne: number[], data: Float32Array): GgufTensorInput {
 /** Converts the model into `root`/`name`; returns the directory. `template`: its chat template. */
 export async function makeScripted(root: string, name: string, scripts: Scripts, template: string): Promise<string> {
   const { tokens: base, types } = tinyVocabulary();
-  const pieces = Object.values(scripts).flat();
+  const pieces = [...new Set(Object.values(scripts).flat())];
   const tokens = [...base, ...pieces.map(spelled)];
   const { hidden } = TINY;
   const embeddings = new Random(5).normals(tokens.length * hidden, 1);
@@ -37,7 +37,8 @@ export async function makeScripted(root: string, name: string, scripts: Scripts,
     for (let i = 0; i < hidden; i++) head[next * hidden + i]! += embeddings[token * hidden + i]!;
   };
   for (const [first, said] of Object.entries(scripts)) {
-    const chain = [tokens.indexOf(spelled(first)), ...said.map((piece) => base.length + pieces.indexOf(piece)), END];
+    const chain = [tokens.indexOf(spelled(first)), ...said.map((piece) => base.length + pieces.indexOf(piece))];
+    if (said.at(-1) !== said[0]) chain.push(END);
     for (let i = 1; i < chain.length; i++) follow(chain[i - 1]!, chain[i]!);
   }
   const { metadata, tensors } = tinyGguf({ storages: ['f32'], tied: false });
@@ -51,7 +52,7 @@ export async function makeScripted(root: string, name: string, scripts: Scripts,
     file,
     {
       ...metadata,
-      'llama.context_length': { u32: 4096 },
+      'llama.context_length': { u32: 16384 },
       'tokenizer.ggml.tokens': tokens,
       'tokenizer.ggml.token_type': { i32s: [...types, ...pieces.map(() => 1)] },
       'tokenizer.chat_template': template,
