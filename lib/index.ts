@@ -1,4 +1,8 @@
 /** The public names of lutra. */
+
+export type { MeasureProgress } from './calibrate/measure.js';
+export { type CalibrateModelOptions, calibrateModel } from './calibrate/model.js';
+export { type CalibrationProfile, type Peak, type ProfileSite, readProfile } from './calibrate/profile.js';
 export { LutraError, type LutraErrorCode } from './graph/errors.js';
 export type { ArchSpec, LinearKind, LinearSpec, ModelSpec, Precision } from './graph/spec.js';
 export * as kernels from './kernels/index.js';

@@ -5,26 +5,12 @@
  * so the second pass measures the outputs of those linears with their clipped inputs beside the float model.
  */
 import { LutraError } from '../graph/errors.js';
-import { encodePlan } from '../graph/index.js';
 import type { ArchSpec, CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, Transform } from '../graph/spec.js';
-import { buildCalibrationPlan, type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
+import { type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
+import { type CalibrationAddon, ObservedModel } from './observe.js';
 import { channelFactors, chooseRange, type RangeRule, UNIT_RANGE } from './ranges.js';
 import { type LinearRecipe, RECIPES } from './recipe.js';
 import { SiteStatistics } from './statistics.js';
-
-/** What calibration needs of an engine; a part of the addon's. */
-export interface CalibrationEngine {
-  prefill(tokens: Uint32Array, logits: 'none', program: 'cpu'): Promise<Float32Array>;
-  truncate(length: number): void;
-  observations(): Float64Array[];
-  stop(): void;
-  dispose(): Promise<unknown>;
-}
-
-/** The part of the addon that opens one. */
-export interface CalibrationAddon {
-  openEngine(options: { plan: Uint8Array; files: string[]; npu: { kind: 'none' }; threads: number }): Promise<CalibrationEngine>;
-}
 
 export interface CalibrationOptions {
   /** Architecture and CPU tensors; its `linears` are not looked at. */
@@ -171,32 +157,18 @@ async function observe(
   linears: Record<string, LinearSpec>,
   onWindow: () => void,
 ): Promise<Observed> {
-  const { spec, windows, windowTokens, tokens, signal } = options;
-  const { graph, sites } = buildCalibrationPlan(
-    { ...spec, linears },
-    { contextSize: windowTokens, chunk: Math.min(windowTokens, 256), calibrate },
-  );
-  const engine = await options.addon.openEngine({
-    plan: encodePlan(graph),
-    files: [...options.files],
-    npu: { kind: 'none' },
-    threads: options.threads,
-  });
-  const stop = () => engine.stop();
-  signal?.addEventListener('abort', stop, { once: true });
+  const { windows, windowTokens, tokens } = options;
+  const model = await ObservedModel.open({ ...options, calibrate, linears });
   try {
     for (let window = 0; window < windows; window++) {
-      signal?.throwIfAborted();
       const from = window * windowTokens;
       if (from + windowTokens > tokens.length) break;
-      engine.truncate(0);
-      await engine.prefill(Uint32Array.from(tokens.slice(from, from + windowTokens)), 'none', 'cpu');
+      await model.run(Uint32Array.from(tokens.slice(from, from + windowTokens)));
       onWindow();
     }
-    return collect(engine.observations(), sites);
+    return collect(model.observations(), model.sites);
   } finally {
-    signal?.removeEventListener('abort', stop);
-    await engine.dispose();
+    await model.dispose();
   }
 }
 

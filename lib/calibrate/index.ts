@@ -1,2 +1,4 @@
 /** Calibration: from a text to the static ranges of the NPU linears. */
-export { type Calibrated, type CalibrationAddon, type CalibrationEngine, type CalibrationOptions, calibrate } from './calibrate.js';
+export { type Calibrated, type CalibrationOptions, calibrate } from './calibrate.js';
+export { type CalibrateModelOptions, calibrateModel } from './model.js';
+export type { CalibrationAddon, CalibrationEngine } from './observe.js';

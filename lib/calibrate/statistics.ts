@@ -1,13 +1,15 @@
 /**
  * What an `observe` step counted, and percentiles of it.
  *
- * A site is [count, min, max, sum of squares, then 7680 magnitude bins, then the sum of squares of every column, then the largest magnitude of every column]. The bin of a value is the exponent and the upper seven mantissa bits
- * of |x| as a 32-bit float, counted from 2^-30 on: 128 bins an octave over 60 octaves, each at most 1/128 wide relative to its value.
+ * A site is [count, min, max, sum of squares, then 7680 magnitude bins, then of every column the sum of squares, the minimum, the maximum, and the row of its largest magnitude]. The bin of a value is
+ * the exponent and the upper seven mantissa bits of |x| as a 32-bit float, counted from 2^-30 on: 128 bins an octave over 60 octaves, each at most 1/128 wide relative to its value.
  */
 import { LutraError } from '../graph/errors.js';
 
 export const BINS = 7680;
+/** Numbers of a site before those of its columns, and numbers of a column. */
 export const SITE_VALUES = 4 + BINS;
+export const COLUMN_VALUES = 4;
 /** Bits above the bin number: the bin of |x| is (bits >> 16) − FIRST_BIN. */
 const FIRST_BIN = 97 << 7;
 
@@ -32,10 +34,14 @@ export class SiteStatistics {
   readonly min: number;
   readonly max: number;
   readonly meanSquare: number;
-  /** Largest magnitude of every column. */
+  /** Values by magnitude. */
+  readonly bins: Float64Array;
+  /** Of every column: sum of squares, smallest and largest value, largest magnitude, and the row (from 0, in the order of the text) that had it first. */
+  readonly squares: Float64Array;
+  readonly minima: Float64Array;
+  readonly maxima: Float64Array;
   readonly peaks: Float64Array;
-  private readonly bins: Float64Array;
-  private readonly columns: Float64Array;
+  readonly peakRows: Float64Array;
 
   /** `values`: one entry of the engine's `observations()`. `what` names the tensor in errors (LUTRA_INTERNAL). */
   constructor(values: Float64Array, what: string) {
@@ -53,16 +59,20 @@ export class SiteStatistics {
     this.max = max;
     this.meanSquare = squares / count;
     this.bins = values.subarray(4, SITE_VALUES);
-    const columns = (values.length - SITE_VALUES) / 2;
-    this.columns = values.subarray(SITE_VALUES, SITE_VALUES + columns);
-    this.peaks = values.subarray(SITE_VALUES + columns);
+    const columns = (values.length - SITE_VALUES) / COLUMN_VALUES;
+    const ofColumns = (i: number) => values.subarray(SITE_VALUES + i * columns, SITE_VALUES + (i + 1) * columns);
+    this.squares = ofColumns(0);
+    this.minima = ofColumns(1);
+    this.maxima = ofColumns(2);
+    this.peakRows = ofColumns(3);
+    this.peaks = this.minima.map((low, i) => Math.max(-low, this.maxima[i] ?? 0));
   }
 
   /** Mean square of every column, none of them 0: how much an error in a weight of that column matters. */
   columnMoments(): Float32Array {
-    const rows = this.count / this.columns.length;
+    const rows = this.count / this.squares.length;
     const least = Math.max(this.meanSquare * 1e-4, 1e-30);
-    return Float32Array.from(this.columns, (squares) => Math.max(squares / rows, least));
+    return Float32Array.from(this.squares, (squares) => Math.max(squares / rows, least));
   }
 
   /** Largest magnitude. */

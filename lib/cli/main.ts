@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { nearest } from '../runtime/options.js';
 import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
 import { benchKernelsCommand } from './bench.js';
+import { calibrateCommand } from './calibrate.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
@@ -17,6 +18,7 @@ import { serveCommand } from './serve.js';
 
 const commands: readonly Command[] = [
   convertCommand,
+  calibrateCommand,
   runCommand,
   serveCommand,
   inspectCommand,

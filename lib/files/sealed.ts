@@ -9,7 +9,12 @@ const DIGITS = 64;
 
 /** Bytes of an object with one field to a line and the checksum as the last one. */
 export function sealJson(value: object): Buffer {
-  const open = JSON.stringify(value, null, 1).replace(/\n\}$/, FIELD);
+  return sealText(JSON.stringify(value, null, 1));
+}
+
+/** The same of a JSON object that is text already and ends with a line of its closing brace alone. */
+export function sealText(json: string): Buffer {
+  const open = json.replace(/\n\}$/, FIELD);
   return Buffer.from(`${open}${sha256(Buffer.from(open))}${END}`);
 }
 

@@ -141,8 +141,13 @@ export interface NativeEngine {
   /** Tokens in the KV cache. */
   length(): number;
   timings(): EngineTimings;
-  /** Statistics of `observe` steps: per site [count, min, max, sum of squares, 7680 magnitude bins, the sum of squares of every column, the largest magnitude of every column]. */
-  observations(): Float64Array[];
+  /**
+   * Statistics of `observe` steps since the engine was opened: per site [count, min, max, sum of squares, 7680 magnitude bins, then of every column the sum of squares, the minimum, the maximum, the row
+   * of its largest magnitude]. Written into `into`, what an earlier call gave, when there is such.
+   */
+  observations(into?: Float64Array[]): Float64Array[];
+  /** Goes on from statistics of the same plan. LUTRA_INVALID_ARGUMENT when they cannot be. */
+  restoreObservations(sites: Float64Array[]): void;
   /**
    * Values of an activation after the last chunk or token that ran, as F32 [valid rows × columns]; quantised ones as the reals they stand for (debugging and tests).
    * LUTRA_INVALID_ARGUMENT without `keepActivations`; LUTRA_NOT_FOUND for a name that the program which ran last does not make.

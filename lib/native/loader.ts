@@ -53,7 +53,8 @@ function wrapEngine(engine: NativeEngine): NativeEngine {
     truncate: (length) => guard(() => engine.truncate(length)),
     length: () => guard(() => engine.length()),
     timings: () => guard(() => engine.timings()),
-    observations: () => guard(() => engine.observations()),
+    observations: (into) => guard(() => engine.observations(into)),
+    restoreObservations: (sites) => guard(() => engine.restoreObservations(sites)),
     peek: (tensor) => guard(() => engine.peek(tensor)),
     dispose: () => guardAsync(() => engine.dispose()),
   };

@@ -110,6 +110,7 @@ class EngineObject {
       return to_array(i.Env(), h.engine()->peek(Arguments(i).string(0, "tensor")));
     });
     method("observations", observations);
+    method("restoreObservations", restore_observations);
     method("dispose", [](EngineHandle& h, const Napi::CallbackInfo& i) -> Napi::Value { return h.dispose(i.Env()); });
     return object_;
   }
@@ -168,20 +169,31 @@ class EngineObject {
                  });
   }
 
+  /// Into the arrays that an earlier call made, when it is given them: a megabyte per layer that need not be made again.
   static Napi::Value observations(EngineHandle& h, const Napi::CallbackInfo& info) {
     h.require_idle();
-    Napi::Array sites = Napi::Array::New(info.Env());
+    Napi::Array sites = info[0].IsArray() ? info[0].As<Napi::Array>() : Napi::Array::New(info.Env());
     for (const auto& [site, o] : h.engine()->observations()) {
-      auto values = Napi::Float64Array::New(info.Env(), 4 + o.bins.size() + o.columns.size() + o.peaks.size());
-      values[0] = o.count;
-      values[1] = o.min;
-      values[2] = o.max;
-      values[3] = o.sum_squares;
-      for (size_t b = 0; b < o.bins.size(); ++b) values[4 + b] = static_cast<double>(o.bins[b]);
-      std::copy(o.peaks.begin(), o.peaks.end(), std::copy(o.columns.begin(), o.columns.end(), values.Data() + 4 + o.bins.size()));
-      sites.Set(site, values);
+      if (!sites.Get(site).IsTypedArray()) sites.Set(site, Napi::Float64Array::New(info.Env(), o.value_count()));
+      o.values(site_values(sites, site));
     }
     return sites;
+  }
+
+  static Napi::Value restore_observations(EngineHandle& h, const Napi::CallbackInfo& info) {
+    h.require_idle();
+    if (!info[0].IsArray()) throw Error(ErrorCode::kInvalidArgument, "observations are not a list");
+    const auto sites = info[0].As<Napi::Array>();
+    for (auto& [site, o] : h.engine()->observations()) o.restore(site_values(sites, site));
+    return info.Env().Undefined();
+  }
+
+  static std::span<double> site_values(const Napi::Array& sites, uint32_t site) {
+    const Napi::Value value = sites.Get(site);
+    const std::string name = "observation " + std::to_string(site);
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array) throw Error(ErrorCode::kInvalidArgument, name + " is no Float64Array");
+    const std::span<std::byte> memory = array_bytes(value, name);
+    return {reinterpret_cast<double*>(memory.data()), memory.size() / sizeof(double)};
   }
 
   Napi::Env env_;

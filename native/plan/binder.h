@@ -60,7 +60,8 @@ class Binder {
   const AlignedBuffer& scratch_buffer() const { return executor_.scratch_; }
 
   std::shared_ptr<RopeTable> rope_table(uint32_t head_dim, double theta, uint32_t factors, uint32_t levels);
-  Observation& observation(uint32_t site) const { return executor_.observations_[site]; }
+  /// Of a site whose tensors have `columns` columns.
+  Observation& observation(uint32_t site, size_t columns) const { return executor_.observations_.try_emplace(site, columns).first->second; }
 
  private:
   Executor& executor_;

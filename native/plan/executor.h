@@ -15,6 +15,7 @@
 #include "kernels/shadow/shadow.h"
 #include "kv/cache.h"
 #include "plan/memory.h"
+#include "plan/observation.h"
 #include "plan/plan.h"
 #include "plan/segment_runner.h"
 #include "store/weight_store.h"
@@ -45,16 +46,6 @@ struct Run {
   uint32_t rows() const noexcept { return static_cast<uint32_t>(tokens.size()); }
   /// What `n` rows of a step count as when its kernel is picked.
   uint32_t kernel_rows(uint32_t n) const noexcept { return as_single_rows ? 1 : n; }
-};
-
-/// Statistics of one `observe` site: count, minimum, maximum, sum of squares, then a histogram of magnitudes: bin = clamp((bits(|x|) >> 16) − (97 << 7), 0, 7679),
-/// i.e. 128 bins an octave from 2^-30 up; zeros are in bin 0; then the sum of squares of every column.
-struct Observation {
-  static constexpr uint32_t kBins = 7680;
-  double count = 0, min = 0, max = 0, sum_squares = 0;
-  std::vector<uint64_t> bins = std::vector<uint64_t>(kBins);
-  std::vector<double> columns;  // sums of squares
-  std::vector<double> peaks;    // largest magnitudes of the columns
 };
 
 struct ExecutorOptions {
@@ -91,6 +82,8 @@ class Executor {
   /// shared, so that it may hold another tensor by now).
   std::vector<float> peek(const Program& program, std::string_view tensor, const Run& run) const;
 
+  /// Statistics of the `observe` steps by site.
+  std::map<uint32_t, Observation>& observations() noexcept { return observations_; }
   const std::map<uint32_t, Observation>& observations() const noexcept { return observations_; }
   size_t activation_bytes() const noexcept { return memory_.bytes; }
 

@@ -137,35 +137,15 @@ class SelectRows final : public StepRunner {
 
 class Observe final : public StepRunner {
  public:
-  Observe(Binder& b, const Step& s) : tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), observation_(b.observation(static_cast<uint32_t>(s.attrs[0]))) {
-    observation_.columns.resize(tensor_.cols);
-    observation_.peaks.resize(tensor_.cols);
+  Observe(Binder& b, const Step& s)
+      : pool_(b.pool()), tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), observation_(b.observation(static_cast<uint32_t>(s.attrs[0]), tensor_.cols)) {
+    if (observation_.columns() != tensor_.cols) throw Error(ErrorCode::kBadPlan, "site " + std::to_string(static_cast<uint32_t>(s.attrs[0])) + " observes rows of two lengths");
   }
 
-  void run(const Run& run) override {
-    constexpr int32_t kFirst = 97 << 7;  // exponent of 2^-30
-    Observation& o = observation_;
-    const size_t rows = valid_rows(tensor_, run), cols = tensor_.cols;
-    float lo = static_cast<float>(o.min), hi = static_cast<float>(o.max);
-    for (size_t r = 0; r < rows; ++r) {
-      for (size_t c = 0; c < cols; ++c) {
-        const float v = x_[r * cols + c];
-        lo = std::min(lo, v);
-        hi = std::max(hi, v);
-        const double square = static_cast<double>(v) * v;
-        o.sum_squares += square;
-        o.columns[c] += square;
-        o.peaks[c] = std::max<double>(o.peaks[c], std::fabs(v));
-        const int32_t bin = static_cast<int32_t>((std::bit_cast<uint32_t>(v) & 0x7fffffffu) >> 16) - kFirst;
-        ++o.bins[static_cast<size_t>(std::clamp(bin, 0, static_cast<int32_t>(Observation::kBins) - 1))];
-      }
-    }
-    o.min = lo;
-    o.max = hi;
-    o.count += static_cast<double>(rows * cols);
-  }
+  void run(const Run& run) override { observation_.add(x_, valid_rows(tensor_, run), pool_); }
 
  private:
+  ThreadPool& pool_;
   const Tensor& tensor_;
   const float* x_;
   Observation& observation_;

@@ -96,7 +96,8 @@ class Engine {
 
   /// Values of an activation after the last chunk or token (plan::Executor::peek).
   std::vector<float> peek(std::string_view tensor) const;
-  const std::map<uint32_t, plan::Observation>& observations() const noexcept { return executor_->observations(); }
+  /// Statistics of the `observe` steps by site.
+  std::map<uint32_t, plan::Observation>& observations() noexcept { return executor_->observations(); }
 
   /// From any thread.
   void acknowledge(uint32_t count);

@@ -27,7 +27,7 @@ const libLayers = {
   graph: [],
   files: ['graph'],
   models: ['graph'],
-  calibrate: ['graph', 'models'],
+  calibrate: ['files', 'graph', 'models', 'native', 'runtime/model-dir.js', 'runtime/options.js', 'runtime/tokenizer.js'],
   convert: ['files', 'graph', 'models', 'calibrate'],
   native: ['graph'],
   qnn: ['files', 'graph', 'native'],

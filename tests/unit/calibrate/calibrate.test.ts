@@ -142,11 +142,14 @@ describe('ranges of least error', () => {
 
 describe('factors of channels', () => {
   const values = [...Array.from({ length: 1000 }, (_, i) => Math.sin(i)), 64];
-  const statistics = new SiteStatistics(Float64Array.from([...site(values), 1, 1, 1, 64, 1, 0]), 'x');
+  const statistics = new SiteStatistics(
+    Float64Array.from([...site(values), ...[1, 1, 1], ...[-1, -1, 0], ...[64, 0, 0], ...[1000, 0, 0]]),
+    'x',
+  );
   const rule = (noise: number) => ({ dtype: 'u8', channels: { margin: 1.25, least: 0.125, noise } }) as const;
 
   it('cover each column with a margin, and none less than a share of the largest', () => {
-    const small = new SiteStatistics(Float64Array.from([...site([1, -2]), 1, 1, 1, 2]), 'x');
+    const small = new SiteStatistics(Float64Array.from([...site([1, -2]), ...[1, 4], ...[1, -2], ...[1, -2], ...[0, 0]]), 'x');
     expect([...(channelFactors(small, rule(0)) ?? [])]).toEqual([1.25, 2.5]);
     expect([...(channelFactors(statistics, rule(0)) ?? [])]).toEqual([80, 8, 8]);
   });
@@ -204,6 +207,7 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
           },
           truncate: (length) => events.push(`truncate ${length}`),
           observations: () => sites.map(({ what }) => seen[what]),
+          restoreObservations: () => {},
           stop: () => events.push('stop'),
           dispose: async () => {
             events.push('dispose');
@@ -294,7 +298,9 @@ describe('calibrate', () => {
       fake({ moments: true, ...overrides }, (_, engine) => {
         const { observations } = engine;
         engine.observations = () =>
-          observations().map((site) => Float64Array.from([...site, ...columns.map((square) => square * ((site[0] ?? 0) / 4)), ...columns]));
+          observations().map((site) =>
+            Float64Array.from([...site, ...columns.map((square) => square * ((site[0] ?? 0) / 4)), ...columns, ...columns, ...columns]),
+          );
       });
     const both = observing({});
     const { linears, moments } = await calibrate(both.options);

@@ -28,6 +28,7 @@ function fakeEngine(): CalibrationEngine {
     prefill: async () => new Float32Array(),
     truncate: () => {},
     observations: () => Array.from({ length: 200 }, () => site),
+    restoreObservations: () => {},
     stop: () => {},
     dispose: async () => {},
   };

@@ -169,6 +169,8 @@ export class ScriptedEngine implements NativeEngine {
     return [];
   }
 
+  restoreObservations(): void {}
+
   peek(): Float32Array {
     return new Float32Array();
   }
