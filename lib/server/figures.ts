@@ -41,7 +41,7 @@ export class Figures implements Watcher {
     registry.gauge('lutra_running', 'Generations under way.', () => queue.running);
     registry.gauge('lutra_sessions', 'Sessions that are open.', () => pool.count);
     registry.gauge('lutra_sessions_lent', 'Sessions that a generation holds.', () => pool.lent);
-    registry.gauge('lutra_session_bytes', 'KV caches and activations of the sessions.', () => pool.bytes);
+    registry.gauge('lutra_session_bytes', 'KV caches, activations and packed NPU weights of the sessions, at most.', () => pool.bytes);
     registry.gauge('process_resident_memory_bytes', 'Resident memory.', () => process.memoryUsage.rss());
   }
 

@@ -33,7 +33,7 @@ export interface ServeOptions {
   queue?: number;
   /** Sessions that are kept for the next turns of conversations; default 4. */
   sessions?: number;
-  /** Bytes of their KV caches and activations at most; default 1 GiB. One session is always kept. */
+  /** Bytes of their KV caches, activations and packed NPU weights at most; default 1 GiB. One session is always kept. */
   sessionBytes?: number;
   /** Longest body of a request in bytes; default 1 MiB. */
   bodyLimit?: number;

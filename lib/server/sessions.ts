@@ -7,7 +7,7 @@ import type { Session } from '../runtime/session.js';
 export interface PoolLimits {
   /** Sessions that are kept at most. */
   sessions: number;
-  /** Bytes of KV caches and activations that they may have together; one session may always be. */
+  /** Bytes that they may have together, estimated from above; one session may always be. */
   bytes: number;
 }
 
@@ -18,15 +18,17 @@ export interface Loan {
   cached: number;
 }
 
-/** What a session holds. */
-function bytesOf(session: Session): number {
-  const { kvCache, activations } = session.info().bytes;
-  return kvCache + activations;
+/** Weights that the NPU's graphs of one session have packed for themselves, one byte each; those of the CPU are mapped once for all sessions. */
+function packedBytes({ mode, spec }: Model): number {
+  if (mode !== 'npu') return 0;
+  const sizes = Object.keys(spec.linears).map((name) => spec.tensors[name]?.shape.reduce((product, dim) => product * dim, 1) ?? 0);
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 export class SessionPool {
   readonly #model: Model;
   readonly #limits: PoolLimits;
+  readonly #packedBytes: number;
   /** Least recently used first. */
   #idle: Session[] = [];
   #lent = new Set<Session>();
@@ -34,6 +36,7 @@ export class SessionPool {
   constructor(model: Model, limits: PoolLimits) {
     this.#model = model;
     this.#limits = limits;
+    this.#packedBytes = packedBytes(model);
   }
 
   get count(): number {
@@ -46,7 +49,10 @@ export class SessionPool {
   }
 
   get bytes(): number {
-    return [...this.#idle, ...this.#lent].reduce((sum, session) => sum + bytesOf(session), 0);
+    return [...this.#idle, ...this.#lent].reduce((sum, session) => {
+      const { kvCache, activations } = session.info().bytes;
+      return sum + kvCache + activations + this.#packedBytes;
+    }, 0);
   }
 
   /**
