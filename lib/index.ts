@@ -10,6 +10,8 @@ export type { BackendInfo, EngineInfo, EngineTimings, FinishReason } from './nat
 export * as qnn from './qnn/api/index.js';
 export type { NpuChoice } from './qnn/discover.js';
 export type { Chat } from './runtime/chat.js';
+export { type CompileOptions, compileModel } from './runtime/compile.js';
+export type { CompiledRecord } from './runtime/compiled.js';
 export type { GenerateOptions, Generation, GenerationResult, PhaseTiming } from './runtime/generate.js';
 export { type LoadOptions, loadModel, type Model } from './runtime/model.js';
 export type { Placement } from './runtime/placement.js';

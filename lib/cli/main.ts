@@ -5,6 +5,7 @@ import { nearest } from '../runtime/options.js';
 import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
 import { benchKernelsCommand } from './bench.js';
 import { calibrateCommand } from './calibrate.js';
+import { compileCommand } from './compile.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
@@ -19,6 +20,7 @@ import { serveCommand } from './serve.js';
 const commands: readonly Command[] = [
   convertCommand,
   calibrateCommand,
+  compileCommand,
   runCommand,
   serveCommand,
   inspectCommand,

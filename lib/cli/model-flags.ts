@@ -17,6 +17,7 @@ export const modelFlags = {
   context: { value: 'N', help: 'tokens that the context holds' },
   kv: { value: 'f16|int8|f32', help: 'type of the KV cache (default f16; f32 with --reference)' },
   cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },
+  compiled: { value: 'DIR', help: 'graphs that lutra compile made (default: compiled in the model directory)' },
   'no-cache': { help: 'do not keep compiled graphs' },
   'no-npu-check': { help: 'do not test a QNN library before its first use' },
   profile: { help: 'time every CPU step (timings of --json)' },
@@ -52,6 +53,7 @@ export function loadOptions(args: Arguments): LoadOptions {
     ...optional('contextSize', args.integer('context', 1)),
     ...optional('kv', kv),
     ...optional('cache', cache),
+    ...optional('compiled', args.string('compiled')),
     ...(args.flag('no-npu-check') ? { npuCheck: false } : {}),
     ...(verbose ? { onLog: (level: number, line: string) => note(`[${level}] ${line}`), logLevel: 4 } : {}),
   };

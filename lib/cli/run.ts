@@ -105,8 +105,11 @@ function describeSpeed(name: string, { tokens, ms, tokensPerSecond }: PhaseTimin
 }
 
 /** Lines that say where each part ran. */
-export function describePlacement({ npu, why, segments, parts }: Placement): string[] {
+export function describePlacement({ npu, why, segments, parts, compiled }: Placement): string[] {
   const lines = parts.map(({ part, where }) => `${part}: ${where}`);
   const graphs = segments.map((group) => `${group.graphs} graphs of ${group.nodes} nodes`).join(', ');
-  return [...lines, npu ? `NPU: ${npu}, ${graphs} (${why})` : `NPU: none (${why})`];
+  lines.push(npu ? `NPU: ${npu}, ${graphs} (${why})` : `NPU: none (${why})`);
+  if (compiled)
+    lines.push(compiled.file ? `compiled graphs: ${compiled.file}` : `compiled graphs are not used: ${compiled.field}: ${compiled.why}`);
+  return lines;
 }

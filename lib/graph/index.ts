@@ -7,6 +7,7 @@ export { eagerGraph } from './eager.js';
 export { encodePlan } from './encode.js';
 export { ERROR_CODES, isLutraErrorCode, LutraError, type LutraErrorCode } from './errors.js';
 export type { Graph, KvType, Node, PlanConfig, Program, ProgramName, Segment, Step } from './graph.js';
+export { segmentsIdentity } from './identity.js';
 export { CPU_OP_NAMES, CPU_OPS, type CpuOp, NPU_OP_NAMES, NPU_OPS, type NpuOp } from './ops.js';
 export { KV_TYPE_CODES, RECORD_WORDS } from './plan-format.js';
 export { printPlan } from './print.js';

@@ -21,8 +21,8 @@ export interface EngineOptions {
   npu: NativeNpu;
   /** Threads of the CPU steps and of the host NPU, the calling one included. */
   threads: number;
-  /** Where a context binary may be kept and the key that it must carry; absent: no cache. */
-  contextCache?: { file: string; key: string };
+  /** Where a context binary may be kept and the key that it must carry; absent: no cache. `readOnly`: one that is missing or does not fit is built, but not kept. */
+  contextCache?: { file: string; key: string; readOnly?: boolean };
   /**
    * Milliseconds that one execution of a graph in an external library may take, ten times that for opening, compiling, loading and freeing. Then calls reject with
    * LUTRA_NPU_HUNG and the engine is lost, with its thread and memory. Absent: for ever.

@@ -1,6 +1,6 @@
 /**
  * Where a context binary is kept and what it must match. A real library takes minutes to compile the graphs of a model; the result is
- * kept, and used again only when plan, weights, library build and SoC are the same.
+ * kept, and used again only when graphs, weights, library build and SoC are the same.
  */
 import { createHash } from 'node:crypto';
 import { homedir } from 'node:os';
@@ -9,7 +9,8 @@ import type { NativeNpu } from '../native/addon.js';
 
 /** What a context binary depends on. */
 export interface ContextIdentity {
-  plan: Uint8Array;
+  /** Bytes that are equal for equal graphs (lib/graph/identity.ts). */
+  graphs: Uint8Array;
   /** `hashes.npu.sha256` of lutra.json. */
   weightsHash: string;
   buildId: string;
@@ -19,7 +20,7 @@ export interface ContextIdentity {
 /** sha256 of everything that a context binary depends on, each part with its length, so that no two identities run together. */
 export function contextKey(identity: ContextIdentity): string {
   const hash = createHash('sha256');
-  for (const part of [identity.plan, identity.weightsHash, identity.buildId, String(identity.soc ?? 'default')]) {
+  for (const part of [identity.graphs, identity.weightsHash, identity.buildId, String(identity.soc ?? 'default')]) {
     const bytes = typeof part === 'string' ? Buffer.from(part) : part;
     hash.update(`${bytes.length}:`).update(bytes);
   }

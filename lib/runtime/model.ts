@@ -1,18 +1,20 @@
 /** A model directory, ready to make sessions. */
 import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
+import { sha256 } from '../files/digest.js';
 import { makeDirectory } from '../files/make.js';
 import { checkPath } from '../files/read.js';
-import { eagerGraph, encodePlan, type Graph, KV_TYPE_CODES, type KvType, LutraError } from '../graph/index.js';
+import { eagerGraph, encodePlan, type Graph, KV_TYPE_CODES, type KvType, LutraError, segmentsIdentity } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
 import { buildPlan, type PlanMode } from '../models/index.js';
-import type { EngineOptions, NativeAddon, NativeEngine } from '../native/addon.js';
+import type { BackendInfo, EngineOptions, NativeAddon, NativeEngine, NativeNpu } from '../native/addon.js';
 import { loadAddon } from '../native/loader.js';
 import { contextFile, contextKey, defaultContextDirectory } from '../qnn/context-cache.js';
 import { type NpuChoice, type NpuSelection, resolveNpu } from '../qnn/discover.js';
 import { Verdicts } from '../qnn/health/verdicts.js';
 import { measurementsFor } from '../qnn/matrix/refusals.js';
 import { Chat } from './chat.js';
+import { COMPILED_FOLDER, type CompiledChoice, chooseCompiled } from './compiled.js';
 import { checkGenerateOptions, type GenerateOptions, Generation } from './generate.js';
 import { type ModelDirectory, openModelDirectory } from './model-dir.js';
 import { ModelNpu } from './model-npu.js';
@@ -40,6 +42,8 @@ export interface LoadOptions {
   kv?: KvType;
   /** Where compiled graphs of a QNN library, and what is known about it, are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
   cache?: string | boolean;
+  /** Folder with graphs that `lutra compile` made ahead of time, or false for none. Default: `compiled` in the model directory. Those that do not fit are not used ({@link Placement.compiled}). */
+  compiled?: string | false;
   /**
    * Milliseconds that one execution of a graph in a QNN library may take, ten times that for opening, compiling, loading and freeing. After that the library counts as hung: the
    * call rejects with LUTRA_NPU_HUNG, the session is lost, and the library is quarantined. Default: half a minute, five on an emulator.
@@ -77,6 +81,8 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
     typeof value === 'boolean' || (typeof value === 'string' && value.length > 0 && !value.includes('\0'))
       ? undefined
       : 'a directory, true or false',
+  compiled: (value) =>
+    value === false || (typeof value === 'string' && value.length > 0 && !value.includes('\0')) ? undefined : 'a directory or false',
   npuTimeoutMs: integer(1, DAY_MS),
   profile: boolean,
   onLog: callable,
@@ -108,6 +114,8 @@ export class Model {
   readonly #opening = new Set<Promise<Session>>();
   /** The last session that {@link generate} used, empty and ready. */
   #idle: Session | undefined;
+  /** What there was ahead of time when an engine was last opened. */
+  #compiled: CompiledChoice = { kind: 'none' };
   #disposed = false;
 
   /** Use {@link loadModel}. */
@@ -201,7 +209,7 @@ export class Model {
     await Promise.all([directory.cpu, directory.npu].map((file) => file?.recheck()));
     const engine = await this.#openEngine();
     for (const known of this.#sessions) if (!known.deref()) this.#sessions.delete(known);
-    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu', why: npu.why };
+    const context = { spec: directory.spec, tokenizer, contextSize, npu: mode === 'npu', why: npu.why, compiled: this.#compiled };
     const session = new Session(engine, context, {
       onDispose: () => this.#sessions.delete(weak),
       onHang: (what) => npu.reportHang(what),
@@ -244,6 +252,7 @@ export class Model {
   async #tryEngine(): Promise<NativeEngine> {
     const { addon, directory, npu, options } = this.#parts;
     await npu.admit();
+    this.#compiled = await this.#chooseCompiled();
     const key = this.#contextKey();
     const engine = await addon.openEngine(await this.#engineOptions(key));
     if (key === undefined || options.eager) return engine;
@@ -263,7 +272,10 @@ export class Model {
     return {
       plan,
       files,
-      npu: npu.npu.kind === 'library' ? { ...npu.npu, measurements: measurementsFor({ soc: npu.npu.soc }) } : npu.npu,
+      npu:
+        npu.npu.kind === 'library'
+          ? { ...npu.npu, ...optionalSoc(this.#soc()), measurements: measurementsFor({ soc: this.#soc() }) }
+          : npu.npu,
       threads,
       npuTimeoutMs: npu.npuTimeoutMs,
       ...(options.profile ? { profile: true } : {}),
@@ -276,18 +288,39 @@ export class Model {
 
   /** What graphs of a QNN library depend on; undefined for others. */
   #contextKey(): string | undefined {
-    const { addon, directory, npu: chosen, plan } = this.#parts;
-    const { npu } = chosen;
+    const { directory, npu: chosen, graph } = this.#parts;
     const weightsHash = directory.npu?.hashes.sha256;
-    if (npu.kind !== 'library' || weightsHash === undefined) return undefined;
-    const { buildId } = chosen.backend ?? addon.qnnInfo(npu).backend;
-    return contextKey({ plan, weightsHash, buildId, soc: npu.soc });
+    if (chosen.npu.kind !== 'library' || weightsHash === undefined) return undefined;
+    return contextKey({ graphs: segmentsIdentity(graph), weightsHash, buildId: this.#library(chosen.npu).buildId, soc: this.#soc() });
+  }
+
+  /** Identity of the library, which was tested unless the options forbid it. */
+  #library(npu: Extract<NativeNpu, { kind: 'library' }>): BackendInfo {
+    return this.#parts.npu.backend ?? this.#parts.addon.qnnInfo(npu).backend;
+  }
+
+  /** The SoC that graphs are compiled for: the one that was asked for, or that of graphs made ahead of time. Undefined: the library's choice. */
+  #soc(): number | undefined {
+    const { npu } = this.#parts.npu;
+    const compiled = this.#compiled.kind === 'use' ? this.#compiled.record.soc.id : undefined;
+    return npu.kind === 'library' ? (npu.soc ?? compiled) : undefined;
+  }
+
+  async #chooseCompiled(): Promise<CompiledChoice> {
+    const { addon, directory, npu: chosen, graph, options } = this.#parts;
+    const { npu } = chosen;
+    const weights = directory.npu?.hashes.sha256;
+    if (npu.kind !== 'library' || weights === undefined || options.compiled === false || options.eager) return { kind: 'none' };
+    const folder = options.compiled === undefined ? join(directory.path, COMPILED_FOLDER) : resolve(options.compiled);
+    const soc = () => npu.soc ?? addon.qnn.platformDevices(addon.qnn.openLibrary({ path: npu.path, quiet: true }))[0]?.soc;
+    return chooseCompiled(folder, { graphs: sha256(segmentsIdentity(graph)), weights, library: this.#library(npu), soc });
   }
 
   /** Only real libraries need one: the host NPU packs its graphs faster than a file could be read. An eager plan would push out the normal one's. */
   async #contextCache(key: string): Promise<EngineOptions['contextCache']> {
     const { directory, npu: chosen, options } = this.#parts;
     const { npu } = chosen;
+    if (this.#compiled.kind === 'use') return { file: this.#compiled.file, key, readOnly: true };
     const place = cacheDirectory(options);
     if (npu.kind !== 'library' || place === null || options.eager) return undefined;
     await makeDirectory(place).catch((error: Error) => {
@@ -300,6 +333,8 @@ export class Model {
     return { file: contextFile(place, directory.path, npu), key };
   }
 }
+
+const optionalSoc = (soc: number | undefined) => (soc === undefined ? {} : { soc });
 
 /** Null: nothing is kept. */
 function cacheDirectory({ cache }: LoadOptions): string | null {

@@ -1,5 +1,6 @@
 /** Where the parts of a model run, in words for people and fields for programs. */
 import type { EngineInfo } from '../native/addon.js';
+import type { CompiledChoice } from './compiled.js';
 
 export interface Placement {
   /** Identity of the NPU library, or null. */
@@ -12,10 +13,25 @@ export interface Placement {
   parts: { part: string; where: string }[];
   /** How the graphs came about. */
   context: EngineInfo['context'];
+  /** Graphs that were compiled ahead of time: which file is used, or the field that keeps it from being used and why; null when there are none. */
+  compiled: { file: string | null; field: string | null; why: string } | null;
 }
 
-/** @param info of an opened engine @param why its NPU was taken */
-export function placementOf(info: EngineInfo, why: string): Placement {
+function compiledOf(choice: CompiledChoice, context: EngineInfo['context']): Placement['compiled'] {
+  switch (choice.kind) {
+    case 'none':
+      return null;
+    case 'mismatch':
+      return { file: null, field: choice.field, why: choice.why };
+    case 'use':
+      return context === 'loaded'
+        ? { file: choice.file, field: null, why: 'made ahead of time for this library and SoC' }
+        : { file: null, field: 'binary', why: 'the library did not take it' };
+  }
+}
+
+/** @param info of an opened engine @param why its NPU was taken @param compiled what there was ahead of time */
+export function placementOf(info: EngineInfo, why: string, compiled: CompiledChoice): Placement {
   const segments = new Map<string, Placement['segments'][number]>();
   for (const { where, nodes } of info.segments) {
     const group = segments.get(where) ?? { where, why, graphs: 0, nodes: 0 };
@@ -35,5 +51,6 @@ export function placementOf(info: EngineInfo, why: string): Placement {
       { part: 'decode', where: cpu },
     ],
     context: info.context,
+    compiled: compiledOf(compiled, info.context),
   };
 }

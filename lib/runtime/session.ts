@@ -2,6 +2,7 @@
 import { LutraError } from '../graph/errors.js';
 import type { ModelSpec } from '../graph/spec.js';
 import type { EngineInfo, EngineTimings, FinishReason, NativeEngine } from '../native/addon.js';
+import type { CompiledChoice } from './compiled.js';
 import {
   abortError,
   checkGenerateOptions,
@@ -30,6 +31,8 @@ export interface SessionContext {
   npu: boolean;
   /** Why this NPU, or none, in words. */
   why: string;
+  /** What there was ahead of time. */
+  compiled: CompiledChoice;
 }
 
 /** What a session tells its owner. */
@@ -117,7 +120,7 @@ export class Session {
 
   /** Where each part of a prompt and of a token runs. */
   placement(): Placement {
-    return placementOf(this.info(), this.#context.why);
+    return placementOf(this.info(), this.#context.why, this.#context.compiled);
   }
 
   /** Times of the last call. */

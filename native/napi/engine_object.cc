@@ -229,7 +229,7 @@ session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handl
   if (options.threads < 1 || options.threads > 256) throw Error(ErrorCode::kInvalidArgument, std::to_string(options.threads) + " threads are too few or too many", "use 1 to 256");
   if (o.Get("contextCache").IsObject()) {
     const auto cache = o.Get("contextCache").As<Napi::Object>();
-    options.cache = {string(cache, "file"), string(cache, "key")};
+    options.cache = {string(cache, "file"), string(cache, "key"), boolean_or(cache, "readOnly", false)};
   }
   options.keep_activations = boolean_or(o, "keepActivations", false);
   options.profile = boolean_or(o, "profile", false);

@@ -124,7 +124,7 @@ void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weight
     }
   }
   weights.check_intact();  // nothing made of zeros is kept
-  if (cache.file.empty()) return;
+  if (cache.file.empty() || cache.read_only) return;
   try {
     const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "contextGetBinary");
     write_file(cache.file, qnn::encode_image(key, *context_, ids));

@@ -31,6 +31,7 @@ struct NpuOptions {
 struct ContextCache {
   std::string file;  // empty: no cache
   std::string key;
+  bool read_only = false;  // what has to be built is not written
 };
 
 /// Opens the library, backend and device. `pool` is lent to the host NPU and must outlive the backend. `watch` may be null.

@@ -2,14 +2,14 @@ import { describe, expect, it, vi } from 'vitest';
 import { contextFile, contextKey, defaultContextDirectory } from '../../../lib/qnn/context-cache.js';
 import { resolveNpu } from '../../../lib/qnn/discover.js';
 
-const identity = { plan: Uint8Array.of(1, 2, 3), weightsHash: 'abc', buildId: 'v2.51', soc: 57 as number | undefined };
+const identity = { graphs: Uint8Array.of(1, 2, 3), weightsHash: 'abc', buildId: 'v2.51', soc: 57 as number | undefined };
 
 describe('contextKey', () => {
   it('is the same for the same identity and changes with every part', () => {
     const key = contextKey(identity);
-    expect(contextKey({ ...identity, plan: Uint8Array.of(1, 2, 3) })).toBe(key);
+    expect(contextKey({ ...identity, graphs: Uint8Array.of(1, 2, 3) })).toBe(key);
     const others = [
-      { ...identity, plan: Uint8Array.of(1, 2, 4) },
+      { ...identity, graphs: Uint8Array.of(1, 2, 4) },
       { ...identity, weightsHash: 'abd' },
       { ...identity, buildId: 'v2.52' },
       { ...identity, soc: 69 },

@@ -42,7 +42,7 @@ export function context(contextSize = 1000): SessionContext {
     arch: { vocab: 257, maxContext: 2000 },
     tokens: { bos: null, eos: [END], addBos: false },
   } as unknown as ModelSpec;
-  return { spec, tokenizer: byteTokenizer(), contextSize, npu: true, why: 'a test' };
+  return { spec, tokenizer: byteTokenizer(), contextSize, npu: true, why: 'a test', compiled: { kind: 'none' } };
 }
 
 export class ScriptedEngine implements NativeEngine {
