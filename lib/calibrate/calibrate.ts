@@ -5,11 +5,11 @@
  * so the second pass measures the outputs of those linears with their clipped inputs beside the float model.
  */
 import { LutraError } from '../graph/errors.js';
-import type { ArchSpec, CalibrationRecord, LinearKind, LinearName, LinearSpec, ModelSpec, Precision, Transform } from '../graph/spec.js';
+import type { ArchSpec, LinearKind, LinearName, LinearSpec, ModelSpec } from '../graph/spec.js';
 import { type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
 import { type CalibrationAddon, ObservedModel } from './observe.js';
-import { channelFactors, chooseRange, type RangeRule, UNIT_RANGE } from './ranges.js';
-import { type LinearRecipe, RECIPES } from './recipe.js';
+import { channelFactors, chooseRange, cutsOff, type RangeRule, UNIT_RANGE } from './ranges.js';
+import type { LinearRecipe, Setting } from './recipe.js';
 import { SiteStatistics } from './statistics.js';
 
 export interface CalibrationOptions {
@@ -21,11 +21,10 @@ export interface CalibrationOptions {
   tokens: readonly number[];
   windows: number;
   windowTokens: number;
-  /** null: no ranges are wanted. */
-  precision: Readonly<Record<LinearKind, Precision>> | null;
+  /** What ranges are wanted for; none for an empty list. */
+  settings: readonly Setting[];
   /** Whether the second moments of the linears' inputs are wanted, too. */
   moments?: boolean;
-  method: CalibrationRecord['method'];
   addon: CalibrationAddon;
   threads: number;
   signal?: AbortSignal;
@@ -33,8 +32,10 @@ export interface CalibrationOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** What a text tells of a model. Without precisions there are no linears. */
-export interface Calibrated extends Chosen {
+/** What a text tells of a model. */
+export interface Calibrated {
+  /** Of each setting. */
+  chosen: Chosen[];
   /** E[x²] of every input column of the linears and of lm_head, by the name of its tensor; empty when not asked for. */
   moments: Map<string, Float32Array>;
 }
@@ -59,26 +60,18 @@ function observedKey(what: CalibrationSite['what'], layer: number, name: LinearN
   return `${what} of ${linearKey(layer, name)}`;
 }
 
-/** How ranges are chosen. */
-interface RangeChoice {
-  precision: Readonly<Record<LinearKind, Precision>>;
-  method: CalibrationRecord['method'];
-  transform: Transform;
-}
-
 /** Rules of one linear; null when its precision has no ranges. */
-function recipeOf(options: RangeChoice, name: LinearName): LinearRecipe | null {
+function recipeOf({ precision, recipe }: Setting, name: LinearName): LinearRecipe | null {
   const kind = KIND_OF[name];
-  const precision = options.precision[kind];
-  const recipe = RECIPES[options.method][options.transform][kind][precision];
-  if (!recipe && precision !== 'w8f16') {
+  const found = recipe[kind][precision[kind]];
+  if (!found && precision[kind] !== 'w8f16') {
     throw new LutraError(
       'LUTRA_INVALID_ARGUMENT',
-      `Linears of kind ${kind} cannot have precision ${precision}`,
+      `Linears of kind ${kind} cannot have precision ${precision[kind]}`,
       'Choose another precision.',
     );
   }
-  return recipe;
+  return found;
 }
 
 function outputRule(recipe: LinearRecipe, name: LinearName): RangeRule {
@@ -99,26 +92,35 @@ function statisticsAt(observed: Observed, key: string): SiteStatistics {
 export interface Chosen {
   linears: Record<string, LinearSpec>;
   factors: Map<string, Float32Array>;
+  /** Linears whose ranges cut off some of what was seen, without repair. */
+  unrepaired: Set<string>;
 }
 
-const NOTHING_CHOSEN: Readonly<Chosen> = { linears: {}, factors: new Map() };
-
 /** The specs of all linears with the ranges that the statistics give; `clipped` tells whether the second pass has run. */
-export function chooseLinears(layers: number, options: RangeChoice, observed: Observed, clipped: boolean): Chosen {
-  const chosen: Chosen = { linears: {}, factors: new Map() };
+export function chooseLinears(layers: number, setting: Setting, observed: Observed, clipped: boolean): Chosen {
+  const chosen: Chosen = { linears: {}, factors: new Map(), unrepaired: new Set() };
   for (let layer = 0; layer < layers; layer++) {
     for (const name of LINEAR_NAMES) {
       const key = linearKey(layer, name);
-      const recipe = recipeOf(options, name);
+      const recipe = recipeOf(setting, name);
       const seen = (what: CalibrationSite['what']) => statisticsOf(observed, what, layer, name);
       const input = observed.has(observedKey('rotatedInput', layer, name)) ? 'rotatedInput' : 'input';
       const output = recipe?.shadow.input && clipped ? 'clippedOutput' : 'output';
       const factors = recipe && channelFactors(seen(output), outputRule(recipe, name));
       if (factors) chosen.factors.set(key, factors);
+      const ranges = recipe && {
+        input: chooseRange(seen(input), recipe.input),
+        output: factors ? UNIT_RANGE : chooseRange(seen(output), outputRule(recipe, name)),
+      };
+      if (recipe && ranges) {
+        const inputCut = !recipe.shadow.input && cutsOff(seen(input), ranges.input, recipe.input);
+        const outputCut = !recipe.shadow.output && !factors && cutsOff(seen(output), ranges.output, outputRule(recipe, name));
+        if (inputCut || outputCut) chosen.unrepaired.add(key);
+      }
       chosen.linears[key] = {
-        precision: options.precision[KIND_OF[name]],
-        input: recipe && chooseRange(seen(input), recipe.input),
-        output: factors ? UNIT_RANGE : recipe && chooseRange(seen(output), outputRule(recipe, name)),
+        precision: setting.precision[KIND_OF[name]],
+        input: ranges?.input ?? null,
+        output: ranges?.output ?? null,
         ...(factors ? { factors: true } : {}),
         shadow: recipe ? { ...recipe.shadow } : { input: false, output: false },
         layout: recipe?.shadow.input ? 'conv' : 'fc',
@@ -193,29 +195,46 @@ function momentsOf({ layers, tied }: ArchSpec, observed: Observed): Map<string, 
 }
 
 /**
- * The specs of all NPU linears of a model, and the second moments of their inputs. Resolves without running anything when neither ranges nor moments are wanted.
+ * The specs of all NPU linears of a model in each setting, and the second moments of their inputs. Resolves without running anything when neither ranges nor moments are wanted.
  * Errors: LUTRA_INVALID_ARGUMENT (windows, precision), LUTRA_BAD_FILE (the model computes NaN or infinity), errors of the engine; the
  * signal's reason when aborted.
  */
 export async function calibrate(options: CalibrationOptions): Promise<Calibrated> {
+  const { settings } = options;
   const { layers } = options.spec.arch;
-  const { precision } = options;
-  const chosen = precision && { precision, method: options.method, transform: options.spec.transform };
-  const recipes = chosen ? LINEAR_NAMES.map((name) => recipeOf(chosen, name)) : [];
-  const ranges = recipes.some((recipe) => recipe !== null);
+  const recipes = settings.flatMap((setting) => LINEAR_NAMES.map((name) => recipeOf(setting, name)));
   const moments = new Map<string, Float32Array>();
-  if (!ranges && !options.moments) return { ...(chosen ? chooseLinears(layers, chosen, new Map(), false) : NOTHING_CHOSEN), moments };
+  if (!recipes.some((recipe) => recipe !== null) && !options.moments)
+    return { chosen: settings.map((setting) => chooseLinears(layers, setting, new Map(), false)), moments };
   checkWindows(options);
-  const passes = recipes.some((recipe) => recipe?.shadow.input) ? 2 : 1;
+  // Settings with the same repairs share a second pass.
+  const repairs = settings.map((setting) => JSON.stringify(LINEAR_NAMES.map((name) => repairedRule(setting, name))));
+  const passes = 1 + new Set(repairs.filter((_, i) => repairsAny(settings[i]))).size;
   const total = passes * Math.min(options.windows, Math.floor(options.tokens.length / options.windowTokens));
   let done = 0;
   const onWindow = () => options.onProgress?.(++done, total);
   const first = await observe(options, 'inputs', {}, onWindow);
-  const result = { moments: options.moments ? momentsOf(options.spec.arch, first) : moments };
-  if (!chosen) return { ...result, ...NOTHING_CHOSEN };
-  const once = chooseLinears(layers, chosen, first, false);
-  if (passes === 1) return { ...result, ...once };
-  const shadowed = Object.fromEntries(Object.entries(once.linears).filter(([, linear]) => linear.shadow.input));
-  const second = await observe(options, 'outputs', shadowed, onWindow);
-  return { ...result, ...chooseLinears(layers, chosen, new Map([...first, ...second]), true) };
+  const clipped = new Map<string, Observed>();
+  const chosen: Chosen[] = [];
+  for (const [i, setting] of settings.entries()) {
+    const once = chooseLinears(layers, setting, first, false);
+    const repair = repairs[i] ?? '';
+    if (repairsAny(setting) && !clipped.has(repair)) {
+      const shadowed = Object.fromEntries(Object.entries(once.linears).filter(([, linear]) => linear.shadow.input));
+      clipped.set(repair, await observe(options, 'outputs', shadowed, onWindow));
+    }
+    const second = clipped.get(repair);
+    chosen.push(second ? chooseLinears(layers, setting, new Map([...first, ...second]), true) : once);
+  }
+  return { chosen, moments: options.moments ? momentsOf(options.spec.arch, first) : moments };
+}
+
+/** The rule of an input that is repaired; null: it is not. */
+function repairedRule(setting: Setting, name: LinearName): RangeRule | null {
+  const recipe = recipeOf(setting, name);
+  return recipe?.shadow.input ? recipe.input : null;
+}
+
+function repairsAny(setting: Setting | undefined): boolean {
+  return setting !== undefined && LINEAR_NAMES.some((name) => repairedRule(setting, name) !== null);
 }

@@ -1,6 +1,7 @@
 /**
  * From statistics to a static encoding, in QNN's convention: real = (q + offset) · scale.
  */
+import { quantLimits } from '../graph/dtype.js';
 import { fromHalf, toHalf } from '../graph/half.js';
 import type { QuantRange } from '../graph/spec.js';
 import type { SiteStatistics } from './statistics.js';
@@ -15,10 +16,9 @@ export interface RangeRule {
   /** The range is made this many times wider (default 1): what was not seen while calibrating would saturate. */
   margin?: number;
   /**
-   * A range for each column, by a factor that the scales of the weight are divided by: its largest magnitude times `margin`, at least `least` of the largest of all. Only where the noise of one range for
-   * all columns would be more than `noise` of the values' mean square.
+   * A range for each column, by a factor that the scales of the weight are divided by: its largest magnitude times `margin`, at least `least` of the largest of all.
    */
-  channels?: { margin: number; least: number; noise: number };
+  channels?: { margin: number; least: number };
   /** Values below this need not be told apart: silu(−8) is −0.003. */
   floor?: number;
 }
@@ -81,12 +81,18 @@ export function chooseRange(statistics: SiteStatistics, rule: RangeRule): QuantR
 /** The range of a tensor whose columns were divided by their factors. */
 export const UNIT_RANGE: QuantRange = { dtype: 'u8', scale: Math.fround(1 / 127), offset: -128 };
 
-/** Factors of the columns, each as F16 has it; null: one range for all is as good. */
+/** Whether a range cuts off some of what was seen: more than half a step outside. What the rule says need not be told apart does not count. */
+export function cutsOff(statistics: SiteStatistics, range: QuantRange, rule: RangeRule): boolean {
+  const { lo, hi } = quantLimits(range.dtype);
+  const low = (lo + range.offset - 0.5) * range.scale;
+  const high = (hi + range.offset + 0.5) * range.scale;
+  return Math.max(statistics.min, rule.floor ?? Number.NEGATIVE_INFINITY) < low || statistics.max > high;
+}
+
+/** Factors of the columns, each as F16 has it; null: the rule has one range for all. */
 export function channelFactors(statistics: SiteStatistics, rule: RangeRule): Float32Array | null {
   if (rule.channels === undefined) return null;
-  const { margin, least, noise } = rule.channels;
-  const { scale } = chooseRange(statistics, rule);
-  if ((scale * scale) / 12 <= noise * statistics.meanSquare) return null;
+  const { margin, least } = rule.channels;
   const floor = Math.max(statistics.largest * least, SMALLEST_FACTOR);
   return Float32Array.from(statistics.peaks, (peak) => fromHalf(toHalf(Math.min(Math.max(peak * margin, floor), LARGEST_FACTOR))));
 }

@@ -59,16 +59,19 @@ const RECIPE: Recipe = {
 /** The residual stream is rotated: what reads a norm has no columns of outliers, so that a range of least error needs no repair. */
 const LEAST_ERROR: RangeRule = { dtype: 'u8', leastError: true };
 /** A range for each channel; the margin is for what the calibration text does not show, since nothing repairs these outputs. */
-const CHANNELS: RangeRule = { dtype: 'u8', channels: { margin: 1.3, least: 0.2, noise: 0 } };
-/** The same where one range for all is coarse: in gate or up of six of the 30 layers of SmolLM2. */
-const CHANNELS_IF_COARSE: RangeRule = { dtype: 'u8', channels: { margin: 1.3, least: 0.2, noise: 1.5e-3 } };
+const CHANNELS: RangeRule = { dtype: 'u8', channels: { margin: 1.3, least: 0.2 } };
+const ONE_RANGE: LinearRecipe = { input: LEAST_ERROR, output: U8, shadow: NO_SHADOW };
+const BY_CHANNEL: LinearRecipe = { input: LEAST_ERROR, output: CHANNELS, shadow: NO_SHADOW };
 const ROTATED: Recipe = {
   ...RECIPE,
-  qkv: { ...RECIPE.qkv, w8a8: { input: LEAST_ERROR, output: CHANNELS, shadow: NO_SHADOW } },
-  gateup: {
-    ...RECIPE.gateup,
-    w8a8: { input: LEAST_ERROR, output: CHANNELS_IF_COARSE, outputs: { gate: { ...CHANNELS_IF_COARSE, floor: -8 } }, shadow: NO_SHADOW },
-  },
+  qkv: { ...RECIPE.qkv, w8a8: BY_CHANNEL },
+  gateup: { ...RECIPE.gateup, w8a8: { ...ONE_RANGE, outputs: { gate: GATE_U8 } } },
+};
+/** The other form of the outputs: which one is better differs from layer to layer, so that it is tried ({@link settingsOf}). */
+const ROTATED_OTHERWISE: Recipe = {
+  ...ROTATED,
+  qkv: { ...RECIPE.qkv, w8a8: ONE_RANGE },
+  gateup: { ...RECIPE.gateup, w8a8: BY_CHANNEL },
 };
 
 const STATIC_8: LinearRecipe = { input: U8, output: U8, shadow: NO_SHADOW };
@@ -79,7 +82,36 @@ const STATIC = { w8a8: STATIC_8, w8a8s: STATIC_8S, w8a16: STATIC_16, w8f16: null
 /** Naive static minimum and maximum everywhere: what the recipe is measured against. */
 const STATIC_MAX: Recipe = { qkv: STATIC, o: STATIC, gateup: { ...STATIC, w8a8s: null }, down: STATIC };
 
-export const RECIPES: Readonly<Record<CalibrationRecord['method'], Readonly<Record<Transform, Recipe>>>> = {
+const RECIPES: Readonly<Record<CalibrationRecord['method'], Readonly<Record<Transform, Recipe>>>> = {
   recipe: { none: RECIPE, rotate: ROTATED },
   max: { none: STATIC_MAX, rotate: STATIC_MAX },
 };
+
+/** Precision of every kind of linear, and the rules of their ranges. */
+export interface Setting {
+  precision: Readonly<Record<LinearKind, Precision>>;
+  recipe: Recipe;
+}
+
+const ALL_16: Setting['precision'] = { qkv: 'w8a16', o: 'w8a16', gateup: 'w8a16', down: 'w8a16' };
+const ALL_8: Setting['precision'] = { qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' };
+const REPAIRED_8: Setting['precision'] = { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a8', down: 'w8a8s' };
+
+const KINDS = Object.keys(ALL_8) as LinearKind[];
+
+/** Between them, what a linear of a kind can be: to be tried one by one. `precision`: only what these precisions leave open, the first of them where nothing is tried. */
+export function settingsOf(
+  method: CalibrationRecord['method'],
+  transform: Transform,
+  precision: Setting['precision'] | null,
+): readonly Setting[] {
+  const recipe = RECIPES[method][transform];
+  const others = method === 'recipe' && transform === 'rotate' ? [ROTATED_OTHERWISE] : [];
+  const given = (all: Setting['precision']): Setting[] =>
+    [recipe, ...others.filter((other) => KINDS.some((kind) => other[kind][all[kind]] !== recipe[kind][all[kind]]))].map((rules) => ({
+      precision: all,
+      recipe: rules,
+    }));
+  if (precision !== null) return given(precision);
+  return [...given(ALL_8), { precision: REPAIRED_8, recipe }, { precision: ALL_16, recipe }];
+}

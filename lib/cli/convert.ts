@@ -3,8 +3,10 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
+  type ConvertOptions,
   CPU_WEIGHTS,
   convertModel,
+  DEFAULT_MAX_KL,
   DEFAULT_PRECISION,
   DEFAULT_TRANSFORM,
   formatPrecision,
@@ -14,6 +16,7 @@ import {
 import { TRANSFORMS, type Transform } from '../graph/spec.js';
 import { loadAddon } from '../native/loader.js';
 import { type Arguments, type Command, UsageError } from './args.js';
+import { describeChoice } from './choice.js';
 import { optional } from './model-flags.js';
 import { formatBytes, note, ProgressBar, peakRssBytes, print, printJson } from './output.js';
 
@@ -24,7 +27,15 @@ export const convertCommand: Command = {
   flags: {
     output: { value: 'DIR', short: 'o', help: 'model directory to make (needed)' },
     config: { value: 'DIR', help: 'directory with config.json and tokenizer.json of an .mllm file, which has none' },
-    precision: { value: 'KIND=NAME,…', help: `arithmetic of the NPU linears (default ${formatPrecision(DEFAULT_PRECISION)})` },
+    'max-kl': {
+      value: 'KL',
+      help: `choose each NPU linear's arithmetic: the cheapest with at most this KL to float, such as ${DEFAULT_MAX_KL}`,
+    },
+    'int8-share': { value: 'SHARE', help: 'choose: the best with at least this share of 8-bit activations (0 to 1)' },
+    precision: {
+      value: 'KIND=NAME,…',
+      help: `choose nothing: arithmetic by kind of linear (kinds left out: ${formatPrecision(DEFAULT_PRECISION)})`,
+    },
     'cpu-weights': { value: 'NAME', help: `weights of the CPU: keep (default: the file's values), ${Object.keys(CPU_WEIGHTS).join(', ')}` },
     'lm-head': { value: 'NAME', help: 'the same for the embedding and lm_head' },
     'cpu-only': { help: 'write no NPU weights' },
@@ -63,11 +74,19 @@ function transformOf(args: Arguments): Transform | undefined {
   throw new UsageError(`--transform is ${TRANSFORMS.join(' or ')}, not '${transform}'.`);
 }
 
+/** What is to be chosen; undefined: what is by default, or nothing. */
+function goalOf(args: Arguments): ConvertOptions['goal'] {
+  const [maxKl, int8Share] = [args.number('max-kl'), args.number('int8-share')];
+  if ([maxKl, int8Share, args.string('precision'), args.flag('cpu-only') || undefined].filter((given) => given !== undefined).length > 1)
+    throw new UsageError('--max-kl, --int8-share, --precision and --cpu-only exclude each other.');
+  return maxKl !== undefined ? { maxKl } : int8Share !== undefined ? { int8Share } : undefined;
+}
+
 async function run(args: Arguments): Promise<void> {
   const [input = ''] = args.positionals;
   const output = args.required('output');
   const precision = args.string('precision');
-  if (precision && args.flag('cpu-only')) throw new UsageError('--precision and --cpu-only exclude each other.');
+  const goal = goalOf(args);
   const bar = new ProgressBar();
   const abort = new AbortController();
   const onInterrupt = () => abort.abort();
@@ -80,6 +99,7 @@ async function run(args: Arguments): Promise<void> {
       ...optional('config', args.string('config')),
       addon: loadAddon(),
       ...optional('precision', args.flag('cpu-only') ? null : precision === undefined ? undefined : parsePrecision(precision)),
+      ...optional('goal', goal),
       cpuWeights: parseCpuWeights('--cpu-weights', args.string('cpu-weights')),
       lmHead: parseCpuWeights('--lm-head', args.string('lm-head')),
       ...optional('calibrationText', args.string('text') ?? fetchedText('lcet10.txt')),
@@ -101,6 +121,7 @@ async function run(args: Arguments): Promise<void> {
       return;
     }
     print(`${spec.name}: ${spec.arch.layers} layers, converted to ${output} in ${(ms / 1000).toFixed(1)} s`);
+    if (spec.calibration?.choice) for (const line of describeChoice(spec.calibration.choice)) print(line);
     note(`peak memory ${formatBytes(peakRssBytes())}`);
   } finally {
     bar.clear();

@@ -1,9 +1,11 @@
 /** `lutra inspect`: what is in a model directory, and the plan that runs it. */
+
 import { printPlan } from '../graph/index.js';
 import { buildPlan } from '../models/index.js';
 import { type Inspection, inspectModel, verifyModel } from '../runtime/inspect.js';
 import { openModelDirectory } from '../runtime/model-dir.js';
 import { type Arguments, type Command, UsageError } from './args.js';
+import { describeChoice } from './choice.js';
 import { modelFlags } from './model-flags.js';
 import { formatBytes, ProgressBar, print, printJson } from './output.js';
 import { printTrace } from './trace.js';
@@ -78,6 +80,7 @@ function describe(model: Inspection, verified: boolean): string[] {
     ...(model.calibration
       ? [`calibration   ${model.calibration.method}, ${model.calibration.tokens} tokens of ${model.calibration.text}`]
       : []),
+    ...(model.calibration?.choice ? describeChoice(model.calibration.choice) : []),
     ...(verified ? ['verified      weights and tokenizer are as they were converted'] : []),
   ];
 }

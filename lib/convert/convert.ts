@@ -6,14 +6,17 @@ import { rm, stat, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
-import { type Calibrated, type CalibrationAddon, calibrate } from '../calibrate/index.js';
+import { type CalibrationAddon, type Chosen, calibrate, type Setting, settingsOf } from '../calibrate/index.js';
+import { choose, type Goal, type TrialAddon } from '../choose/index.js';
 import { sha256 } from '../files/digest.js';
 import { checkPath, MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { sealJson } from '../files/sealed.js';
 import { LutraError } from '../graph/errors.js';
 import {
   type CalibrationRecord,
+  type ChoiceRecord,
   type FileHashes,
+  type LinearSpec,
   MODEL_FORMAT,
   type ModelSpec,
   type TensorSpec,
@@ -28,14 +31,15 @@ import { openGguf } from './gguf-source.js';
 import { openCheckpoint } from './huggingface/index.js';
 import { isMllmFile, openMllm } from './mllm/index.js';
 import { denseOf, writeCalibrationRotation, writeNpuWeights } from './npu-weights.js';
-import { checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
+import { checkGoal, checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
 import { type Rotation, rotationOf } from './rotation.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
 import { type CpuTensor, cpuData, cpuEntry, type ModelSource, type PackAddon } from './tensors.js';
+import { textWindows } from './windows.js';
 
-/** Where a conversion is. `done` of `total` units of the stage: bytes, windows or layers. */
+/** Where a conversion is. `done` of `total` units of the stage: bytes, windows, layers or trials. */
 export interface ConvertProgress {
-  stage: 'hash' | 'cpu weights' | 'calibration' | 'npu weights';
+  stage: 'hash' | 'cpu weights' | 'calibration' | 'trial weights' | 'trials' | 'npu weights';
   done: number;
   total: number;
 }
@@ -47,9 +51,14 @@ export interface ConvertOptions {
   config?: string;
   /** Model directory to make. One that exists is replaced when it is a lutra model, refused otherwise. */
   output: string;
-  addon: PackAddon & CalibrationAddon;
-  /** Precision by kind of linear; `null` writes CPU weights only. Default {@link DEFAULT_PRECISION}. */
+  addon: PackAddon & CalibrationAddon & TrialAddon;
+  /** Precision by kind of linear; `null` writes CPU weights only. Default {@link DEFAULT_PRECISION}, unless there is a `goal`. */
   precision?: PrecisionByKind | null;
+  /**
+   * What precisions are chosen for: the cheapest linears with at most a KL, or the best with at least a share of 8-bit activations. Measured
+   * on windows of the calibration text that no range is taken from. Excludes `precision`.
+   */
+  goal?: Goal;
   /** Low-bit type that the matrices of the layers are quantised to for the CPU; null, the default, keeps the source's values. With a calibration text, errors count by E[x²]. */
   cpuWeights?: CpuWeights | null;
   /** The same of the embedding and lm_head. */
@@ -75,12 +84,16 @@ interface Context {
   options: ConvertOptions;
   source: ModelSource;
   directory: string;
-  precision: PrecisionByKind | null;
+  /** null: CPU weights only. */
+  npu: NpuChoice | null;
   /** null: the NPU's residual stream stays in the basis of the model. */
   rotation: Rotation | null;
   /** With the types that are stored. */
   tensors: CpuTensor[];
 }
+
+/** What the NPU's linears are: of these precisions, or what reaches a goal. */
+type NpuChoice = { precision: PrecisionByKind } | { goal: Goal; strict: boolean };
 
 const MAX_CHUNK = 4096;
 
@@ -145,40 +158,110 @@ async function readText(path: string | undefined): Promise<{ bytes: Buffer; text
   return { bytes, text: utf8(bytes, path, wanted), name: basename(path) };
 }
 
-/** What a text tells of the model whose weights are in `weights`; the record is null when no precision has ranges. */
-async function calibrated(context: Context, spec: ModelSpec, weights: string): Promise<Calibrated & { record: CalibrationRecord | null }> {
-  const { options, precision, rotation, tensors } = context;
-  const { tokenizer } = context.source;
-  const method = options.method ?? 'recipe';
-  const windowTokens = options.calibrationWindowTokens ?? Math.min(256, spec.arch.maxContext);
-  const windows = options.calibrationWindows ?? 16;
-  const ranges = precision !== null && Object.values(precision).some((name) => name !== 'w8f16');
+/** What a model is calibrated with, and what comes of it. */
+interface CalibratedModel extends Chosen {
+  moments: Map<string, Float32Array>;
+  /** null when no precision has ranges. */
+  record: CalibrationRecord | null;
+}
+
+/** Settings that are calibrated: one where the precision leaves nothing open. */
+function settings({ npu, rotation, options }: Context): readonly Setting[] {
+  if (npu === null) return [];
+  return settingsOf(options.method ?? 'recipe', rotation ? 'rotate' : 'none', 'precision' in npu ? npu.precision : null);
+}
+
+/** What a text tells of the model whose weights are in `weights`. */
+async function calibrated(context: Context, spec: ModelSpec, weights: string): Promise<CalibratedModel> {
+  const { options, rotation, tensors } = context;
+  const wanted = settings(context);
+  const ranges = wanted.some(({ precision }) => Object.values(precision).some((name) => name !== 'w8f16'));
   const moments = options.calibrationText !== undefined && tensors.some(isRequantised);
   const text = ranges || moments ? await readText(options.calibrationText) : null;
+  const { tokenizer } = context.source;
   const tokens = text ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.text, { add_special_tokens: false }).ids : [];
+  const windows = textWindows(tokens, options, spec.arch.maxContext, wanted.length > 1);
   const beside = rotation && ranges ? join(context.directory, 'rotation.safetensors') : null;
   if (beside && rotation) {
     const dense = denseOf(new Map(context.source.tensors.map((tensor) => [tensor.name, tensor])), options.addon);
     await writeCalibrationRotation(beside, rotation, spec.arch, dense);
   }
+  const basis: ModelSpec = beside ? spec : { ...spec, transform: 'none' };
+  const files = beside ? [weights, beside] : [weights];
   const found = await calibrate({
-    spec: beside ? spec : { ...spec, transform: 'none' },
-    files: beside ? [weights, beside] : [weights],
+    spec: basis,
+    files,
     tokens,
-    windows,
-    windowTokens,
-    precision,
+    windows: windows.ranges,
+    windowTokens: windows.tokens,
+    settings: wanted,
     moments,
-    method,
     addon: options.addon,
     threads: options.threads ?? availableParallelism(),
     signal: options.signal,
     onProgress: (done, total) => options.onProgress?.({ stage: 'calibration', done, total }),
   });
+  const [first = { linears: {}, factors: new Map(), unrepaired: new Set<string>() }] = found.chosen;
+  const { record: choice, ...chosen } =
+    wanted.length > 1 ? await chosenOf(context, basis, files, found.chosen, windows.apart(tokens)) : { ...first, record: null };
   if (beside) await rm(beside);
-  if (!text || !ranges) return { ...found, record: null };
-  const used = Math.min(windows, Math.floor(tokens.length / windowTokens)) * windowTokens;
-  return { ...found, record: { text: text.name, textSha256: sha256(text.bytes), tokens: used, method } };
+  const result = { ...chosen, moments: found.moments };
+  if (!text || !ranges) return { ...result, record: null };
+  const used = Math.min(windows.ranges, Math.floor(tokens.length / windows.tokens)) * windows.tokens;
+  const record = { text: text.name, textSha256: sha256(text.bytes), tokens: used, method: options.method ?? 'recipe' };
+  return { ...result, record: choice ? { ...record, choice } : record };
+}
+
+/** Chooses between settings: by their effect on windows of the text that no range was taken from. */
+async function chosenOf(
+  context: Context,
+  spec: ModelSpec,
+  files: readonly string[],
+  found: readonly Chosen[],
+  windows: { alone: number[][]; together: number[][] },
+): Promise<Chosen & { record: ChoiceRecord | null }> {
+  const { options, npu, source, directory, rotation } = context;
+  const weights = join(directory, 'trial.safetensors');
+  const scales = new Map<string, Float32Array>();
+  const layouts = Object.entries(found[0]?.linears ?? {}).map(([key, linear]): [string, LinearSpec] => [
+    key,
+    { ...linear, layout: 'conv' },
+  ]);
+  await writeNpuWeights(weights, {
+    path: source.path,
+    arch: source.arch,
+    linears: Object.fromEntries(layouts.map(([key, { factors: _, ...linear }]) => [key, linear])),
+    factors: new Map(),
+    rotation,
+    tensors: new Map(source.tensors.map((tensor) => [tensor.name, tensor])),
+    addon: options.addon,
+    trialScales: scales,
+    onLayer: layerProgress(context, 'trial weights'),
+  });
+  const choice = await choose({
+    spec,
+    files: [...files, weights],
+    scales,
+    directory,
+    settings: found,
+    goal: npu && 'goal' in npu ? npu.goal : null,
+    strict: npu !== null && 'goal' in npu && npu.strict,
+    ...windows,
+    addon: options.addon,
+    threads: options.threads ?? availableParallelism(),
+    signal: options.signal,
+    onProgress: (done, total) => options.onProgress?.({ stage: 'trials', done, total }),
+  });
+  await rm(weights);
+  return choice;
+}
+
+/** For the stages that go through the layers. */
+function layerProgress({ options, source }: Context, stage: ConvertProgress['stage']): (layer: number) => void {
+  return (layer) => {
+    options.signal?.throwIfAborted();
+    options.onProgress?.({ stage, done: layer + 1, total: source.arch.layers });
+  };
 }
 
 function tensorTable(tensors: readonly CpuTensor[]): Record<string, TensorSpec> {
@@ -198,7 +281,7 @@ function json(value: object, indent?: number): Buffer {
 
 /** Writes all files of the model into the context's directory. */
 async function writeModel(context: Context): Promise<ModelSpec> {
-  const { options, source, directory, precision, rotation, tensors } = context;
+  const { options, source, directory, npu: choice, rotation, tensors } = context;
   const { arch, tokenizer, path } = source;
   const kept = !tensors.some(isRequantised);
   const final = join(directory, 'cpu.safetensors');
@@ -233,11 +316,8 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     hashes.cpu = await writeCpuWeights(context, final, tensors, moments);
     spec = { ...spec, tensors: tensorTable(tensors), hashes };
   }
-  if (precision) {
-    const onLayer = (layer: number) => {
-      options.signal?.throwIfAborted();
-      options.onProgress?.({ stage: 'npu weights', done: layer + 1, total: arch.layers });
-    };
+  if (choice) {
+    const onLayer = layerProgress(context, 'npu weights');
     const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
     const npu = await writeNpuWeights(join(directory, 'npu.safetensors'), {
       path,
@@ -277,6 +357,15 @@ function transformOf({ transform = DEFAULT_TRANSFORM }: ConvertOptions, { arch }
   return transform;
 }
 
+/** Throws LUTRA_INVALID_ARGUMENT. */
+function npuChoice({ precision, goal }: ConvertOptions): NpuChoice | null {
+  if (goal !== undefined && precision !== undefined)
+    throw new LutraError('LUTRA_INVALID_ARGUMENT', 'A goal chooses the precisions that are given', 'Give one of the two.');
+  if (precision === null) return null;
+  if (precision !== undefined) return { precision: checkPrecision(precision) };
+  return goal ? { goal: checkGoal(goal), strict: true } : { precision: checkPrecision(DEFAULT_PRECISION) };
+}
+
 /** Everything that can be refused without reading the weights is refused here, before anything is written. */
 async function openSource(path: string, config: string | undefined): Promise<ModelSource> {
   checkPath(path, 'a model');
@@ -298,16 +387,16 @@ async function openSource(path: string, config: string | undefined): Promise<Mod
  */
 export async function convertModel(options: ConvertOptions): Promise<ModelSpec> {
   const { signal } = options;
-  const precision = options.precision === null ? null : checkPrecision(options.precision ?? DEFAULT_PRECISION);
+  const npu = npuChoice(options);
   checkChunk(options.chunk ?? 128);
   if (signal?.aborted) throw asLutraError(signal.reason, signal);
   const source = await openSource(options.input, options.config);
   try {
     const tensors = requantised(source.tensors, options.cpuWeights ?? null, options.lmHead ?? null);
-    const rotation = precision && transformOf(options, source) === 'rotate' ? rotationOf(source.arch.hidden) : null;
+    const rotation = npu && transformOf(options, source) === 'rotate' ? rotationOf(source.arch.hidden) : null;
     const output = await OutputDirectory.create(options.output);
     try {
-      const spec = await writeModel({ options, source, directory: output.path, precision, rotation, tensors });
+      const spec = await writeModel({ options, source, directory: output.path, npu, rotation, tensors });
       await output.commit();
       return spec;
     } catch (error) {

@@ -63,6 +63,8 @@ export interface NpuWeightsInput {
   rotation: Rotation | null;
   tensors: ReadonlyMap<string, CpuTensor>;
   addon: PackAddon;
+  /** For trials, which have the rotation from calibration and scales of their own: takes the scales, by `layers.N.NAME`, and the file has neither. */
+  trialScales?: Map<string, Float32Array>;
   /** Called before each layer; may throw to stop. */
   onLayer: (layer: number) => void;
 }
@@ -70,13 +72,15 @@ export interface NpuWeightsInput {
 /** Writes the file at `path`. One tensor is in memory at a time. */
 export async function writeNpuWeights(path: string, input: NpuWeightsInput): Promise<FileHashes> {
   const { arch, rotation, onLayer } = input;
-  const writer = await SafetensorsWriter.create(path, npuEntries(arch, input.linears, rotation));
+  const forTrials = input.trialScales !== undefined;
+  const entries = npuEntries(arch, input.linears, rotation).filter(({ name }) => !(forTrials && /^rotation\.|\.scale$/.test(name)));
+  const writer = await SafetensorsWriter.create(path, entries);
   try {
     await writer.write('zeros.f16', new Uint16Array(arch.hidden));
     if (rotation) {
       await writer.write(`${ROTATION.ones}.f16`, new Uint16Array(arch.hidden).fill(toHalf(1)));
-      await writer.write(ROTATION.signs, rotation.signs);
-      await writer.write(ROTATION.matrix, rotation.matrix);
+      if (!forTrials) await writer.write(ROTATION.signs, rotation.signs);
+      if (!forTrials) await writer.write(ROTATION.matrix, rotation.matrix);
     }
     for (let layer = 0; layer < arch.layers; layer++) {
       onLayer(layer);
@@ -154,10 +158,9 @@ async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, lay
     await writer.write(`${key}.w8`, codes);
     const factors = input.factors.get(key);
     // A channel of zeros has codes 0 under any scale, but QNN wants one above 0.
-    await writer.write(
-      `${key}.scale`,
-      scales.map((scale, i) => (scale === 0 ? 1 : scale / (factors?.[i] ?? 1))),
-    );
+    const stored = scales.map((scale, i) => (scale === 0 ? 1 : scale / (factors?.[i] ?? 1)));
+    if (input.trialScales) input.trialScales.set(key, stored);
+    else await writer.write(`${key}.scale`, stored);
     if (factors) await writer.write(`${key}.factors.f16`, halvesOf(factors, `factors of ${key}`));
   }
 }

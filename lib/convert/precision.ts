@@ -2,7 +2,9 @@
  * `--precision KIND=NAME,…`: which arithmetic each kind of linear gets on the NPU.
  */
 import { LutraError } from '../graph/errors.js';
-import type { LinearKind, LinearName, Precision } from '../graph/spec.js';
+import type { ChoiceRecord, LinearKind, LinearName, Precision } from '../graph/spec.js';
+
+type Goal = ChoiceRecord['goal'];
 
 export type PrecisionByKind = Record<LinearKind, Precision>;
 
@@ -69,4 +71,15 @@ export function parsePrecision(text: string): PrecisionByKind {
 /** The option that {@link parsePrecision} reads back. */
 export function formatPrecision(precision: PrecisionByKind): string {
   return KINDS.map((kind) => `${kind}=${precision[kind]}`).join(',');
+}
+
+/** Throws LUTRA_INVALID_ARGUMENT. */
+export function checkGoal(goal: Goal): Goal {
+  if ('maxKl' in goal && Number.isFinite(goal.maxKl) && goal.maxKl > 0) return goal;
+  if ('int8Share' in goal && goal.int8Share >= 0 && goal.int8Share <= 1) return goal;
+  throw new LutraError(
+    'LUTRA_INVALID_ARGUMENT',
+    `The goal ${JSON.stringify(goal)} is none`,
+    'Give a KL above 0 (in nats) or a share of 8-bit linears from 0 to 1.',
+  );
 }

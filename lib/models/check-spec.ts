@@ -3,12 +3,14 @@ import { DTYPES, isBlockType, isWeightType, needsWholeBlocks, quantLimits } from
 import { LutraError } from '../graph/errors.js';
 import {
   type ArchSpec,
+  type ChoiceRecord,
   type CpuType,
   type LinearName,
   type LinearSpec,
   MODEL_FORMAT,
   type ModelSpec,
   type Precision,
+  type QualityRow,
   type QuantRange,
   type TensorSpec,
   TRANSFORMS,
@@ -135,7 +137,30 @@ function checkOrigin(spec: ModelSpec): void {
   if (typeof spec.name !== 'string') throw badSpec(`name is ${shown(spec.name)}, not a text`);
   const { file } = partial(spec.source, 'source');
   if (typeof file !== 'string') throw badSpec(`source.file is ${shown(file)}, not a text`);
-  if (spec.calibration !== null) partial(spec.calibration, 'calibration');
+  if (spec.calibration !== null) checkChoice(partial(spec.calibration, 'calibration').choice);
+}
+
+const ROW_FIGURES = ['kl', 'top1', 'perplexity', 'int8Share', 'repairPerToken'] as const satisfies readonly (keyof QualityRow)[];
+
+/** How precisions were chosen: for people, too. */
+function checkChoice(choice: ChoiceRecord | undefined): void {
+  if (choice === undefined) return;
+  const { version, goal, tokens, cost, table, unrepaired } = partial(choice, 'calibration.choice');
+  if (version !== 1) throw badSpec(`calibration.choice has version ${shown(version)}; this version of lutra reads version 1`);
+  const figure = (value: unknown, what: string): void => {
+    if (!Number.isFinite(value)) throw badSpec(`calibration.choice: ${what} is ${shown(value)}, not a number`);
+  };
+  figure(Object.values(partial(goal, 'calibration.choice.goal'))[0], 'goal');
+  figure(tokens, 'tokens');
+  figure(cost, 'cost');
+  if (!Array.isArray(table)) throw badSpec(`calibration.choice.table is ${shown(table)}, not a list`);
+  for (const row of table as unknown[]) {
+    const cells = partial(row as QualityRow, 'a row of calibration.choice.table');
+    if (typeof cells.setting !== 'string') throw badSpec(`calibration.choice: a setting is called ${shown(cells.setting)}`);
+    for (const name of ROW_FIGURES) figure(cells[name], `${name} of ${shown(cells.setting)}`);
+  }
+  if (!Array.isArray(unrepaired) || unrepaired.some((key: unknown) => typeof key !== 'string'))
+    throw badSpec(`calibration.choice.unrepaired is ${shown(unrepaired)}, not a list of linears`);
 }
 
 /** Names, shapes and whether only F32 will do, of all tensors of cpu.safetensors. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type CalibrationEngine, type CalibrationOptions, calibrate } from '../../../lib/calibrate/index.js';
+import { type CalibrationEngine, type CalibrationOptions, calibrate, type Setting, settingsOf } from '../../../lib/calibrate/index.js';
 import { channelFactors, chooseRange, signedRange, unsignedRange } from '../../../lib/calibrate/ranges.js';
 import { BINS, binOf, binStart, SITE_VALUES, SiteStatistics } from '../../../lib/calibrate/statistics.js';
 import { decodePlan } from '../../../lib/graph/index.js';
@@ -146,20 +146,26 @@ describe('factors of channels', () => {
     Float64Array.from([...site(values), ...[1, 1, 1], ...[-1, -1, 0], ...[64, 0, 0], ...[1000, 0, 0]]),
     'x',
   );
-  const rule = (noise: number) => ({ dtype: 'u8', channels: { margin: 1.25, least: 0.125, noise } }) as const;
+  const rule = { dtype: 'u8', channels: { margin: 1.25, least: 0.125 } } as const;
 
   it('cover each column with a margin, and none less than a share of the largest', () => {
     const small = new SiteStatistics(Float64Array.from([...site([1, -2]), ...[1, 4], ...[1, -2], ...[1, -2], ...[0, 0]]), 'x');
-    expect([...(channelFactors(small, rule(0)) ?? [])]).toEqual([1.25, 2.5]);
-    expect([...(channelFactors(statistics, rule(0)) ?? [])]).toEqual([80, 8, 8]);
+    expect([...(channelFactors(small, rule) ?? [])]).toEqual([1.25, 2.5]);
+    expect([...(channelFactors(statistics, rule) ?? [])]).toEqual([80, 8, 8]);
   });
 
-  it('are for where one range is coarse', () => {
+  it('are for rules that want some', () => {
     expect(channelFactors(statistics, { dtype: 'u8' })).toBeNull();
-    expect(channelFactors(statistics, rule(1))).toBeNull();
-    expect(channelFactors(statistics, rule(1e-3))).not.toBeNull();
   });
 });
+
+/** One setting. */
+const given = (precision: Setting['precision'], method: 'recipe' | 'max' = 'recipe') => settingsOf(method, 'none', precision);
+
+/** What the first setting gives. */
+async function linearsOf(options: CalibrationOptions): Promise<ModelSpec['linears']> {
+  return (await calibrate(options)).chosen[0]?.linears ?? {};
+}
 
 interface Fake {
   events: string[];
@@ -187,8 +193,7 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
     tokens: Array.from({ length: 100 }, (_, i) => i % 90),
     windows: 3,
     windowTokens: 16,
-    precision: { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a16', down: 'w8a16' },
-    method: 'recipe',
+    settings: given({ qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a16', down: 'w8a16' }),
     threads: 1,
     addon: {
       openEngine: async ({ plan, files, npu }) => {
@@ -226,7 +231,7 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
 function lastLinears(options: CalibrationOptions): ModelSpec['linears'] {
   const range: QuantRange = { dtype: 's8', scale: 1, offset: 0 };
   const names = (['q', 'k', 'v', 'o', 'down'] as const).filter(
-    (name) => options.precision?.[name === 'o' || name === 'down' ? name : 'qkv'] === 'w8a8s',
+    (name) => options.settings[0]?.precision[name === 'o' || name === 'down' ? name : 'qkv'] === 'w8a8s',
   );
   return Object.fromEntries(
     Array.from({ length: options.spec.arch.layers }, (_, layer) =>
@@ -242,7 +247,7 @@ describe('calibrate', () => {
   it('runs two passes, each window with an empty cache, and measures shadowed outputs on the clipped input', async () => {
     const { events, options } = fake();
     const progress: string[] = [];
-    const { linears } = await calibrate({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) });
+    const linears = await linearsOf({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) });
     const windows = [
       'truncate 0',
       'prefill 0+16 none cpu',
@@ -271,25 +276,50 @@ describe('calibrate', () => {
   });
 
   it('needs one pass without shadows, and none without ranges', async () => {
-    const one = fake({ precision: { qkv: 'w8a16', o: 'w8a8', gateup: 'w8a8', down: 'w8f16' } });
-    const { linears } = await calibrate(one.options);
+    const one = fake({ settings: given({ qkv: 'w8a16', o: 'w8a8', gateup: 'w8a8', down: 'w8f16' }) });
+    const linears = await linearsOf(one.options);
     expect(one.events.filter((event) => event.startsWith('open'))).toEqual(['open inputs /model/cpu.safetensors none']);
     checkSpec({ ...one.options.spec, linears });
     expect(linears['layers.0.gate']?.output?.scale).toBeCloseTo(54 / 255, 2);
     expect(linears['layers.0.down']).toMatchObject({ precision: 'w8f16', input: null, output: null, layout: 'fc' });
-    const none = fake({ precision: { qkv: 'w8f16', o: 'w8f16', gateup: 'w8f16', down: 'w8f16' }, tokens: [] });
-    checkSpec({ ...none.options.spec, linears: (await calibrate(none.options)).linears });
+    const none = fake({ settings: given({ qkv: 'w8f16', o: 'w8f16', gateup: 'w8f16', down: 'w8f16' }), tokens: [] });
+    checkSpec({ ...none.options.spec, linears: await linearsOf(none.options) });
     expect(none.events).toEqual([]);
   });
 
   it('takes minimum and maximum of everything with method max', async () => {
-    const { options } = fake({ method: 'max', precision: { qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' } });
-    const { linears } = await calibrate(options);
+    const { options } = fake({ settings: given({ qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' }, 'max') });
+    const linears = await linearsOf(options);
     for (const linear of Object.values(linears)) {
       expect(linear.input?.scale).toBeCloseTo(108 / 255, 3);
       expect(linear.output?.scale).toBeCloseTo(54 / 255, 3);
       expect(linear).toMatchObject({ precision: 'w8a8', shadow: { input: false, output: false }, layout: 'fc', input: { dtype: 'u8' } });
     }
+  });
+
+  it('calibrates several settings at once, those with the same repairs in one second pass', async () => {
+    const repaired = given({ qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a8', down: 'w8a8' });
+    const { events, options } = fake({
+      settings: [...repaired, ...given({ qkv: 'w8a16', o: 'w8a16', gateup: 'w8a16', down: 'w8a16' }), ...repaired],
+    });
+    const { chosen } = await calibrate(options);
+    expect(events.filter((event) => event.startsWith('open'))).toHaveLength(2);
+    expect(chosen).toHaveLength(3);
+    expect(chosen[2]).toEqual(chosen[0]);
+    expect(chosen[1]?.linears['layers.0.q']?.precision).toBe('w8a16');
+    for (const { linears } of chosen) checkSpec({ ...options.spec, linears });
+  });
+
+  it('names linears that clip what was seen and are not repaired', async () => {
+    const clips = async (settings: CalibrationOptions['settings']) => (await calibrate(fake({ settings }).options)).chosen[0]?.unrepaired;
+    expect(await clips(given({ qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' }, 'max'))).toEqual(new Set());
+    const repaired = await clips(given({ qkv: 'w8a8s', o: 'w8a16', gateup: 'w8a8', down: 'w8a16' }));
+    expect(repaired).toEqual(new Set());
+    const [{ recipe } = { recipe: null }] = given({ qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8', down: 'w8a8' });
+    const cut = { input: { dtype: 'u8', share: 0.99 }, output: { dtype: 'u8' }, shadow: { input: false, output: false } } as const;
+    const pruned = recipe && { ...recipe, down: { ...recipe.down, w8a8: cut } };
+    const precision = { qkv: 'w8a16', o: 'w8a16', gateup: 'w8a16', down: 'w8a8' } as const;
+    expect(await clips(pruned ? [{ precision, recipe: pruned }] : [])).toEqual(new Set(['layers.0.down', 'layers.1.down']));
   });
 
   it('gives the second moments of the inputs, with ranges and without', async () => {
@@ -303,11 +333,11 @@ describe('calibrate', () => {
           );
       });
     const both = observing({});
-    const { linears, moments } = await calibrate(both.options);
-    checkSpec({ ...both.options.spec, linears });
-    const alone = observing({ precision: null });
+    const { chosen, moments } = await calibrate(both.options);
+    checkSpec({ ...both.options.spec, linears: chosen[0]?.linears ?? {} });
+    const alone = observing({ settings: [] });
     const without = await calibrate(alone.options);
-    expect(without.linears).toEqual({});
+    expect(without.chosen).toEqual([]);
     expect(without.moments).toEqual(moments);
     expect(alone.events.filter((event) => event.startsWith('open'))).toEqual(['open inputs /model/cpu.safetensors none']);
     const [first, second, third, fourth] = moments.get('layers.1.down') ?? [];
@@ -327,7 +357,9 @@ describe('calibrate', () => {
     for (const wrong of [{ tokens: [1, 2, 3] }, { windows: 0 }, { windows: 1.5 }, { windowTokens: 100_000 }]) {
       await expect(calibrate({ ...options, ...wrong })).rejects.toMatchObject({ code: 'LUTRA_INVALID_ARGUMENT' });
     }
-    await expect(calibrate({ ...options, precision: { qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8s', down: 'w8a8' } })).rejects.toMatchObject({
+    await expect(
+      calibrate({ ...options, settings: given({ qkv: 'w8a8', o: 'w8a8', gateup: 'w8a8s', down: 'w8a8' }) }),
+    ).rejects.toMatchObject({
       code: 'LUTRA_INVALID_ARGUMENT',
     });
   });

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CalibrationEngine } from '../../../lib/calibrate/index.js';
 import { SITE_VALUES } from '../../../lib/calibrate/statistics.js';
+import type { TrialEngine } from '../../../lib/choose/trials.js';
 import { type ConvertOptions, convertModel } from '../../../lib/convert/index.js';
-import { parsePrecision } from '../../../lib/convert/precision.js';
+import { DEFAULT_PRECISION, parsePrecision } from '../../../lib/convert/precision.js';
 import { interleavedRow } from '../../../lib/convert/rows.js';
 import { DTYPES } from '../../../lib/graph/dtype.js';
 import type { ModelSpec } from '../../../lib/graph/spec.js';
@@ -20,7 +21,7 @@ beforeEach(() => {
 afterEach(() => rmSync(root, { recursive: true }));
 
 /** An engine whose every site saw numbers between −2 and 3. */
-function fakeEngine(): CalibrationEngine {
+function fakeEngine(): CalibrationEngine & TrialEngine {
   const site = new Float64Array(SITE_VALUES);
   site.set([100, -2, 3, 100]);
   site[4 + 3900] = 100;
@@ -29,13 +30,15 @@ function fakeEngine(): CalibrationEngine {
     truncate: () => {},
     observations: () => Array.from({ length: 200 }, () => site),
     restoreObservations: () => {},
+    peek: onlyNative,
+    timings: onlyNative,
     stop: () => {},
     dispose: async () => {},
   };
 }
 
 function onlyNative(): never {
-  throw new Error('tests of low-bit weights have the real addon');
+  throw new Error('tests of low-bit weights and of choosing precisions have the real addon');
 }
 
 const addon: ConvertOptions['addon'] = {
@@ -44,6 +47,7 @@ const addon: ConvertOptions['addon'] = {
   quantizeS8,
   packLowBit: onlyNative,
   quantizeLowBit: onlyNative,
+  compareLogits: onlyNative,
   openEngine: async () => fakeEngine(),
 };
 
@@ -62,6 +66,7 @@ function convert(options: Partial<ConvertOptions> = {}): Promise<ModelSpec> {
     calibrationText: join(root, 'text.txt'),
     calibrationWindowTokens: 32,
     calibrationWindows: 4,
+    precision: DEFAULT_PRECISION,
     ...options,
   });
 }

@@ -159,6 +159,38 @@ describe('checkSpec', () => {
   });
 });
 
+describe('the record of a choice', () => {
+  const choice = { version: 1, goal: { maxKl: 0.015 }, tokens: 2048, cost: 1.1, table: [], unrepaired: [] };
+  const withChoice = (wrong: object) => (s: ModelSpec) => {
+    const calibration = { text: 'a.txt', textSha256: '', tokens: 4096, method: 'recipe', choice: { ...choice, ...wrong } };
+    Object.assign(s, { calibration });
+  };
+
+  it('takes a record of how precisions were chosen', () => {
+    const chosen = spec();
+    withChoice({ table: [{ setting: 'chosen', kl: 0.01, top1: 0.9, perplexity: 30, int8Share: 1, repairPerToken: 0 }] })(chosen);
+    checkSpec(chosen);
+  });
+
+  const broken: Record<string, [(s: ModelSpec) => void, RegExp]> = {
+    'a choice of another version': [withChoice({ version: 2 }), /calibration\.choice has version 2/],
+    'a choice without a goal': [withChoice({ goal: {} }), /goal is undefined/],
+    'a choice without a table': [withChoice({ table: {} }), /table is \{\}, not a list/],
+    'a choice with a row that is none': [withChoice({ table: [7] }), /row of calibration\.choice\.table is 7/],
+    'a choice with a KL that is none': [withChoice({ table: [{ setting: 'chosen', kl: null }] }), /kl of 'chosen' is null/],
+    'a choice with a nameless setting': [withChoice({ table: [{ setting: 3 }] }), /a setting is called 3/],
+    'a choice without its cost': [withChoice({ cost: 'dear' }), /cost is 'dear'/],
+    'a choice that lists no linears': [withChoice({ unrepaired: [1] }), /unrepaired is \[1\]/],
+  };
+  for (const [name, [change, message]] of Object.entries(broken)) {
+    it(`refuses ${name}`, () => {
+      const changed = spec();
+      change(changed);
+      expectError(() => checkSpec(changed), 'LUTRA_BAD_FILE', message);
+    });
+  }
+});
+
 describe('options', () => {
   const wrong: Record<string, [() => unknown, LutraErrorCode, RegExp]> = {
     'a context longer than the model has': [
