@@ -78,17 +78,17 @@ export class ActivityFeed implements Watcher {
   watch(exchange: Exchange, facts: ServerFacts): void {
     if (this.#watchers.size >= MAX_WATCHERS) {
       const [oldest] = this.#watchers;
-      oldest?.endEvents();
+      if (oldest) this.#release(oldest);
     }
     exchange.beginEvents();
     exchange.event(facts);
     if (this.#last) exchange.event(this.#last);
     this.#watchers.add(exchange);
-    exchange.response.once('close', () => this.#watchers.delete(exchange));
+    exchange.signal.addEventListener('abort', () => this.#watchers.delete(exchange), { once: true });
   }
 
   close(): void {
-    for (const watcher of this.#watchers) watcher.endEvents();
+    for (const watcher of this.#watchers) this.#release(watcher);
   }
 
   begin(job: Job, cachedTokens: number): void {
@@ -134,6 +134,11 @@ export class ActivityFeed implements Watcher {
       last.decode = { total, attention, cpu: decodeCpuMs - attention };
     }
     this.#send();
+  }
+
+  #release(watcher: Exchange): void {
+    this.#watchers.delete(watcher);
+    watcher.endEvents();
   }
 
   #send(): void {

@@ -1,6 +1,6 @@
 /** One request and its answer. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { ApiError } from './errors.js';
+import { ApiError, toApiError } from './errors.js';
 import { isShallow, MAX_DEPTH } from './fields.js';
 
 /** A reader that is this far behind is let go: answers are not kept for clients that do not read. */
@@ -22,14 +22,16 @@ export class Exchange {
   /** When it came (performance.now). */
   readonly began = performance.now();
   readonly #abort = new AbortController();
+  readonly #onEnd: (exchange: Exchange) => void;
+  #ended = false;
 
-  constructor(request: IncomingMessage, response: ServerResponse) {
+  /** @param onEnd called once, when the answer is complete or its client is gone */
+  constructor(request: IncomingMessage, response: ServerResponse, onEnd: (exchange: Exchange) => void) {
     this.request = request;
     this.response = response;
     this.path = (request.url ?? '/').split('?', 1)[0] ?? '/';
-    response.on('close', () => {
-      if (!response.writableFinished) this.#abort.abort(new Error('The client went away.'));
-    });
+    this.#onEnd = onEnd;
+    response.on('close', () => this.leave());
     response.on('error', () => {});
   }
 
@@ -38,12 +40,26 @@ export class Exchange {
     return this.#abort.signal;
   }
 
+  /** The client is gone. A response that waits behind another one on its connection is not told, so the connection tells. */
+  leave(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (!this.response.writableFinished) this.#abort.abort(new Error('The client went away.'));
+    this.#onEnd(this);
+  }
+
   get gone(): boolean {
-    return this.response.destroyed || this.response.closed;
+    return this.#ended || this.response.destroyed;
+  }
+
+  /** A failure as it is answered: {@link cancel} may have said why. */
+  failure(error: unknown): ApiError {
+    const { reason } = this.signal;
+    return reason instanceof ApiError ? reason : toApiError(error);
   }
 
   /** Ends what is computed for this answer. */
-  cancel(reason: Error): void {
+  cancel(reason: ApiError): void {
     this.#abort.abort(reason);
   }
 

@@ -1,7 +1,7 @@
 /** The two endpoints that generate: from a request to tokens and back. */
 import type { Model } from '../runtime/model.js';
 import { encodePrompt } from '../runtime/session.js';
-import { ApiError, invalid, toApiError } from './errors.js';
+import { ApiError, invalid } from './errors.js';
 import type { Exchange } from './exchange.js';
 import { type ChatRequest, type Request, readChat, readCompletion } from './requests.js';
 import type { Job, Outcome, Runner } from './runner.js';
@@ -102,7 +102,7 @@ async function answerEvents(exchange: Exchange, runner: Runner, job: Job, shape:
     });
   } catch (error) {
     if (!begun) throw error;
-    exchange.event(toApiError(error).body);
+    exchange.event(exchange.failure(error).body);
     exchange.endEvents();
     throw error;
   }

@@ -2,13 +2,14 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { basename } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LutraError } from '../graph/errors.js';
 import { type LoadOptions, loadModel, type Model } from '../runtime/model.js';
 import { type Check, callable, checkOptions, integer, strings, text } from '../runtime/options.js';
 import type { Placement } from '../runtime/placement.js';
 import { Access, isLoopback } from './access.js';
 import { ActivityFeed } from './activity.js';
-import { ApiError, toApiError } from './errors.js';
+import { ApiError } from './errors.js';
 import { Exchange } from './exchange.js';
 import { Figures } from './figures.js';
 import { chatCompletions, completions, type Endpoints } from './generate.js';
@@ -73,6 +74,9 @@ const DEFAULTS = {
   corsOrigins: [] as string[],
 } as const;
 
+/** How long a server that closes waits for readers of answers that are complete. */
+const LAST_WORDS_MS = 1000;
+
 /** Connections at once, those that wait and those that watch. */
 const MAX_CONNECTIONS = 1024;
 
@@ -129,6 +133,11 @@ export class LutraServer {
     this.#http.maxConnections = MAX_CONNECTIONS;
     this.#http.on('request', (request, response) => void this.#answer(request, response));
     this.#http.on('clientError', refuse);
+    this.#http.on('connection', (socket) =>
+      socket.once('close', () => {
+        for (const exchange of this.#open) if (exchange.request.socket === socket) exchange.leave();
+      }),
+    );
   }
 
   get port(): number {
@@ -182,7 +191,8 @@ export class LutraServer {
     await this.#queue.drained();
     clearTimeout(late);
     // What was computed last is still on its way to its readers.
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 1000).unref())]);
+    const end = performance.now() + LAST_WORDS_MS;
+    while (this.#open.size > 0 && performance.now() < end) await sleep(10);
     this.#http.closeAllConnections();
     await closed;
     await this.#pool.dispose();
@@ -224,14 +234,8 @@ export class LutraServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const exchange = new Exchange(request, response);
+    const exchange = new Exchange(request, response, (ended) => this.#end(ended));
     this.#open.add(exchange);
-    response.once('close', () => {
-      this.#open.delete(exchange);
-      // Paths that are no endpoint's would make a series each.
-      const path = this.#routes.some((route) => route.path === exchange.path) ? exchange.path : 'other';
-      this.#figures.request(path, response.writableFinished ? response.statusCode : 0, performance.now() - exchange.began);
-    });
     try {
       for (const [name, value] of Object.entries(this.#access.checkOrigin(exchange))) response.setHeader(name, value);
       if (request.method === 'OPTIONS') return preflight(exchange);
@@ -243,6 +247,14 @@ export class LutraServer {
     } catch (error) {
       this.#fail(exchange, error);
     }
+  }
+
+  #end(exchange: Exchange): void {
+    const { path, began, response } = exchange;
+    this.#open.delete(exchange);
+    // Paths that are no endpoint's would make a series each.
+    const known = this.#routes.some((route) => route.path === path) ? path : 'other';
+    this.#figures.request(known, response.writableFinished ? response.statusCode : 0, performance.now() - began);
   }
 
   /** Throws ApiError 404 and 405. */
@@ -257,9 +269,8 @@ export class LutraServer {
   }
 
   #fail(exchange: Exchange, error: unknown): void {
-    const { signal } = exchange;
-    const failure = signal.aborted && signal.reason instanceof ApiError ? signal.reason : toApiError(error);
-    if (failure.status >= 500 && !signal.aborted) this.#onError(error);
+    const failure = exchange.failure(error);
+    if (failure.status >= 500 && !exchange.signal.aborted) this.#onError(error);
     exchange.sendError(failure);
   }
 }

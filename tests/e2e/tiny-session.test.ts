@@ -52,6 +52,27 @@ async function expectUsable(session: Session): Promise<void> {
   expect(again).toEqual(tokens);
 }
 
+describe('prompts in two pieces', () => {
+  /** On the NPU's path a piece of one token runs as a decode step. */
+  it.each<['host' | 'none', { reference?: boolean; kv?: 'int8' }, number]>([
+    ['host', {}, 2],
+    ['host', { kv: 'int8' }, 2],
+    ['none', {}, 1],
+    ['none', { reference: true }, 1],
+  ])('have the logits of the whole, to the bit: npu %s, %j, pieces of %i tokens at least', async (npu, options, least) => {
+    const loaded = await loadModel(files.directory, { npu, contextSize: 128, threads: 2, ...options });
+    const tokens = tinyTokens(5, 61);
+    const session = await loaded.createSession();
+    const whole = await session.prefill(tokens);
+    for (const cut of [least, 3, 7, 8, 13, 16, 40, tokens.length - 3, tokens.length - least]) {
+      session.reset();
+      await session.prefill(tokens.slice(0, cut));
+      expect(await session.prefill(tokens.slice(cut))).toEqual(whole);
+    }
+    await loaded.dispose();
+  });
+});
+
 describe('generation', () => {
   const prompt = tinyTokens(1, 20);
 

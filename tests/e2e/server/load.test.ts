@@ -1,6 +1,7 @@
 /** Many clients at once: none lost, none mixed up, none left behind. The server is a process of its own, so that its memory is its own. */
 import { rm } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadModel } from '../../../lib/runtime/model.js';
@@ -140,6 +141,34 @@ describe('clients that go away', () => {
     request.destroy();
     await eventually(idle, [0, 0, 0]);
     expect((await server.figure('lutra_tokens_total{kind="answer"}')) - before).toBeLessThan(500);
+  });
+});
+
+describe('requests one behind the other on a connection', () => {
+  const body = JSON.stringify({ model: MODEL, prompt: 'hello world', max_tokens: 300, temperature: 0 });
+  const request = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+
+  it('are answered in order, and all end with the connection', async () => {
+    const answered = await server.figure('lutra_requests_total{path="/v1/completions",status="200"}').catch(() => 0);
+    const gone = await server.figure('lutra_requests_total{path="/v1/completions",status="gone"}').catch(() => 0);
+    const socket = connect(server.port, '127.0.0.1');
+    socket.write(request.repeat(12));
+    let text = '';
+    await new Promise<void>((resolve) =>
+      socket.on('data', (data) => {
+        text += data;
+        if (text.split('HTTP/1.1 200').length > 2) resolve();
+      }),
+    );
+    socket.destroy();
+    await eventually(idle, [0, 0, 0]);
+    const ended = async () => {
+      const [now, left] = await Promise.all(
+        ['200', 'gone'].map((status) => server.figure(`lutra_requests_total{path="/v1/completions",status="${status}"}`)),
+      );
+      return now! - answered + left! - gone;
+    };
+    await eventually(ended, 12);
   });
 });
 

@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises';
 import { Agent, request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Random } from '../../reference/random.js';
 import {
   type Answer,
   ask,
@@ -211,7 +212,30 @@ describe('random requests', () => {
     };
     await Promise.all(Array.from({ length: 8 }, some));
     expect(server.stderr()).toBe(said);
+    expect(await server.figure('lutra_running')).toBe(0);
     expect([...counts.values()].reduce((a, b) => a + b)).toBe(FUZZED);
     for (const status of [200, 400, 403, 404, 405, 415]) expect(counts.get(status)).toBeGreaterThan(0);
+  });
+
+  it(`${FUZZED / 10} times damaged HTTP: an answer or the end of the connection, never 5xx`, async () => {
+    const body = JSON.stringify({ model: MODEL, prompt: 'hello', max_tokens: 1 });
+    const head = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const random = new Random(9);
+    const statuses = new Set<string>();
+    for (let i = 0; i < FUZZED / 10; i++) {
+      const bytes = Buffer.from(head + body, 'latin1');
+      for (let n = random.below(4); n >= 0; n--) bytes[random.below(head.length)] = random.below(256);
+      const socket = connect(server.port, '127.0.0.1', () => socket.write(bytes));
+      const enough = setTimeout(() => socket.end(), 50); // a length that is too large is waited for
+      let text = '';
+      for await (const data of socket) text += String(data);
+      clearTimeout(enough);
+      const [, status = 'none'] = /^HTTP\/1\.1 (\d+) /.exec(text) ?? [];
+      statuses.add(status);
+      if (status.startsWith('5')) throw new Error(`${JSON.stringify(bytes.toString('latin1'))}: ${text}`);
+    }
+    expect(statuses).toContain('200');
+    expect(statuses).toContain('400');
+    expect((await ask(server, 'GET', '/health')).status).toBe(200);
   });
 });
