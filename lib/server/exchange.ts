@@ -12,6 +12,9 @@ const DRAIN_MS = 30_000;
 /** A body that is too long is read to its end, so that the client gets to read why; up to this many times the limit. */
 const PATIENCE = 16;
 
+/** The type of streams of server-sent events. */
+export const EVENTS = 'text/event-stream; charset=utf-8';
+
 /** What every answer carries. */
 const SAFE_HEADERS = { 'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store' } as const;
 
@@ -119,7 +122,7 @@ export class Exchange {
   /** Begins a stream of server-sent events. */
   beginEvents(): void {
     if (this.gone || this.response.headersSent) return;
-    this.response.writeHead(200, { ...SAFE_HEADERS, 'Content-Type': 'text/event-stream; charset=utf-8', 'X-Accel-Buffering': 'no' });
+    this.response.writeHead(200, { ...SAFE_HEADERS, 'Content-Type': EVENTS, 'X-Accel-Buffering': 'no' });
     this.response.flushHeaders();
   }
 

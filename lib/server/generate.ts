@@ -39,13 +39,7 @@ export async function chatCompletions(endpoints: Endpoints, exchange: Exchange):
   const parser = parserOf(request, template);
   const ids = tokenizer.encode(tokenizer.applyChatTemplate(request.messages, { tools: request.tools }));
   const shape = new ChatShape({ ...shapeOptions(request, endpoints), parser, parallelCalls: request.parallelCalls });
-  await answer(
-    exchange,
-    runner,
-    request,
-    { ids, param: 'messages', options: request.options, signal: exchange.signal, since: exchange.began },
-    shape,
-  );
+  await answer(exchange, runner, request, { ids, param: 'messages' }, shape);
 }
 
 function parserOf({ tools }: ChatRequest, template: string): CallParser | undefined {
@@ -64,16 +58,18 @@ export async function completions(endpoints: Endpoints, exchange: Exchange): Pro
   checkModel(request, name);
   const ids = encodePrompt(request.prompt, model, true);
   const shape = new CompletionShape(shapeOptions(request, endpoints));
-  await answer(
-    exchange,
-    runner,
-    request,
-    { ids, param: 'prompt', options: request.options, signal: exchange.signal, since: exchange.began },
-    shape,
-  );
+  await answer(exchange, runner, request, { ids, param: 'prompt' }, shape);
 }
 
-async function answer(exchange: Exchange, runner: Runner, { stream }: Request, job: Job, shape: Shape): Promise<void> {
+async function answer(
+  exchange: Exchange,
+  runner: Runner,
+  request: Request,
+  prompt: Pick<Job, 'ids' | 'param'>,
+  shape: Shape,
+): Promise<void> {
+  const { stream, options } = request;
+  const job: Job = { ...prompt, options, signal: exchange.signal, since: exchange.began };
   if (stream) return answerEvents(exchange, runner, job, shape);
   const outcome = await runner.run(job, (event) => {
     shape.push(event);

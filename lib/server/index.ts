@@ -1,2 +1,4 @@
 /** The HTTP server. */
-export { type LutraServer, type ServeOptions, serve } from './serve.js';
+export type { ServeOptions } from './options.js';
+export { serve } from './serve.js';
+export type { LutraServer } from './server.js';

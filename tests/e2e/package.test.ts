@@ -48,6 +48,6 @@ describe('the package', () => {
     ['import', "import('lutra').then((m) => console.log(Object.keys(m).sort().join()))"],
   ])('can be loaded with %s', (_how, code) => {
     const out = execFileSync(process.execPath, ['--no-warnings', '-e', code], { cwd: root, encoding: 'utf8' });
-    expect(out.trim()).toBe('LutraError,kernels,loadModel,qnn,serve');
+    expect(out.trim()).toBe('LutraError,calibrateModel,compileModel,kernels,loadModel,qnn,readProfile,serve');
   });
 });

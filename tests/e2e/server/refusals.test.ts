@@ -16,7 +16,7 @@ import {
   temporary,
   tinyDirectory,
 } from './setup.js';
-import { type WrongRequest, wrongRequest } from './wrong-requests.js';
+import { wrongRequest } from './wrong-requests.js';
 
 /** `scripts/test --long` sets it to 20,000. */
 const FUZZED = Number(process.env.LUTRA_SERVER_REQUESTS || 600);
@@ -98,6 +98,8 @@ describe('access', () => {
     expect(await refused(right, {})).toMatchObject([401, { code: 'invalid_api_key', type: 'authentication_error' }]);
     expect(await refused(right, { Authorization: 'Bearer secre' })).toMatchObject([401, { message: 'The API key is wrong.' }]);
     for (const path of ['/v1/models', '/metrics', '/events']) expect((await ask(served.server, 'GET', path)).status).toBe(401);
+    for (const path of ['/v1/models', '/metrics', '/events'])
+      expect(await ask(served.server, 'HEAD', path, undefined, key)).toMatchObject({ status: 200, text: '' });
     expect((await ask(served.server, 'GET', '/health')).status).toBe(200);
     expect((await served.client.chat.completions.create(right)).choices).toHaveLength(1);
   });
@@ -174,30 +176,13 @@ describe('random requests', () => {
     await server?.ended;
   });
 
-  function send({ method, path, body, headers }: WrongRequest): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const request = httpRequest(
-        { agent, port: server.port, method, path, headers: { ...headers, 'Content-Length': String(Buffer.byteLength(body)) } },
-        (response) => {
-          const parts: Buffer[] = [];
-          response.on('data', (part: Buffer) => parts.push(part));
-          response.on('error', reject);
-          response.on('end', () =>
-            resolve({ status: response.statusCode ?? 0, headers: response.headers, text: Buffer.concat(parts).toString('utf8') }),
-          );
-        },
-      );
-      request.on('error', reject);
-      request.end(body);
-    });
-  }
-
   it(`${FUZZED} of them: each is answered, 4xx where it is wrong, never 5xx`, async () => {
     const said = server.stderr();
     const counts = new Map<number, number>();
     const one = async (seed: number) => {
       const wrong = wrongRequest(seed);
-      const answer = await send(wrong).catch((error: unknown) => {
+      const { method, path, body, headers } = wrong;
+      const answer = await ask(server, method, path, body, headers, agent).catch((error: unknown) => {
         throw new Error(`request ${seed} was not answered: ${String(error)}; ${JSON.stringify(wrong)}`);
       });
       counts.set(answer.status, (counts.get(answer.status) ?? 0) + 1);
