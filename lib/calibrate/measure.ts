@@ -5,6 +5,7 @@ import { LutraError } from '../graph/errors.js';
 import type { ModelSpec } from '../graph/spec.js';
 import type { CalibrationSite } from '../models/index.js';
 import { type Identity, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import { garbageCollector } from './garbage.js';
 import { type CalibrationAddon, ObservedModel } from './observe.js';
 import { type CalibrationProfile, PROFILE_FORMAT, type ProfileSite, siteOf, tokensOfPeaks } from './profile.js';
 import { SiteStatistics } from './statistics.js';
@@ -39,6 +40,23 @@ export interface MeasureProgress {
   resumed: number;
   /** Share of the work that is done, 0 to 1. */
   share: number;
+}
+
+/** Characters after which the garbage of the tokenizer is collected: 30 ms for what the model takes minutes for. */
+const COLLECT_EVERY = 2 ** 16;
+
+/** The same tokens, with garbage that does not grow with the text. */
+function collecting(encode: Encode): Encode {
+  const collect = garbageCollector();
+  let characters = 0;
+  return (text) => {
+    characters += text.length;
+    if (characters >= COLLECT_EVERY) {
+      collect();
+      characters = 0;
+    }
+    return encode(text);
+  };
 }
 
 const what = ({ what, layer, linears }: CalibrationSite): string => `${what} of layer ${layer}, ${linears.join(', ')}`;
@@ -81,6 +99,7 @@ async function runWindows(model: ObservedModel, options: MeasureOptions, files: 
  */
 export async function measure(options: MeasureOptions): Promise<CalibrationProfile> {
   const { windowTokens, spec, signal } = options;
+  const encode = collecting(options.encode);
   const { name, arch, hashes } = spec;
   const files = await scanTexts(options.texts, signal);
   const model = await ObservedModel.open({
@@ -93,7 +112,7 @@ export async function measure(options: MeasureOptions): Promise<CalibrationProfi
   try {
     const texts = files.map(({ sha256: digest }) => digest);
     const identity = { weights: hashes.cpu.sha256, plan: sha256(model.plan), texts, windows: options.windows, windowTokens };
-    const windows = await runWindows(model, options, files, identity);
+    const windows = await runWindows(model, { ...options, encode }, files, identity);
     if (windows === 0) {
       const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
       throw new LutraError(
@@ -103,7 +122,7 @@ export async function measure(options: MeasureOptions): Promise<CalibrationProfi
       );
     }
     const statistics = statisticsOf(model);
-    const places = await locate(statistics.flatMap(tokensOfPeaks), tokenPieces(files, options.encode), options.decode);
+    const places = await locate(statistics.flatMap(tokensOfPeaks), tokenPieces(files, encode), options.decode);
     const sites = model.sites.map((site, i) => {
       const { layer, linears } = site;
       return siteOf({ what: site.what as ProfileSite['what'], layer, linears }, statistics[i] as SiteStatistics, places, windowTokens);

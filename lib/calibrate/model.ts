@@ -6,6 +6,7 @@ import { openModelDirectory } from '../runtime/model-dir.js';
 import { abortSignal, callable, checkOptions, integer, strings, text } from '../runtime/options.js';
 import { Tokenizer } from '../runtime/tokenizer.js';
 import { type MeasureProgress, measure, removeCheckpoint } from './measure.js';
+import { profilePage } from './page/page.js';
 import { type CalibrationProfile, profileBytes } from './profile.js';
 
 export interface CalibrateModelOptions {
@@ -17,6 +18,8 @@ export interface CalibrateModelOptions {
   windowTokens?: number;
   /** File for the result. A checkpoint stands beside it, `FILE.checkpoint`, until it is there; a later call with the same model, texts and options goes on from it. */
   output?: string;
+  /** File for a page of HTML with plots of the result. */
+  page?: string;
   /** Windows from one checkpoint to the next; default 64. */
   checkpointEvery?: number;
   /** Default: all processors, or the big cores of a phone. */
@@ -38,18 +41,19 @@ export async function calibrateModel(directory: string, options: CalibrateModelO
     windows: integer(1),
     windowTokens: integer(1),
     output: text,
+    page: text,
     checkpointEvery: integer(1),
     threads: integer(1, MAX_THREADS),
     signal: abortSignal,
     onProgress: callable,
   });
-  const { output, signal } = options;
+  const { output, page, signal } = options;
   try {
     signal?.throwIfAborted();
     const { path, spec, cpu } = await openModelDirectory(directory);
     const tokenizer = await Tokenizer.load(path, spec.hashes.tokenizer);
     const windowTokens = options.windowTokens ?? Math.min(256, spec.arch.maxContext);
-    if (output !== undefined) await prepareFile(output);
+    for (const file of [output, page]) if (file !== undefined) await prepareFile(file);
     const checkpoint = output === undefined ? null : `${output}.checkpoint`;
     const addon = loadAddon();
     const profile = await measure({
@@ -67,6 +71,7 @@ export async function calibrateModel(directory: string, options: CalibrateModelO
       signal,
       onProgress: options.onProgress,
     });
+    if (page !== undefined) await writeFileWhole(page, [Buffer.from(profilePage(profile, spec))]);
     if (output !== undefined && checkpoint !== null) {
       await writeFileWhole(output, [profileBytes(profile)]);
       await removeCheckpoint(checkpoint);

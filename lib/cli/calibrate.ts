@@ -13,6 +13,7 @@ export const calibrateCommand: Command = {
     windows: { value: 'N', help: 'pieces of the text that are used (default: all)' },
     'window-tokens': { value: 'N', help: 'tokens of a piece (default 256)' },
     output: { value: 'FILE', short: 'o', help: 'file for the result (default calibration.json)' },
+    html: { value: 'FILE', help: 'file for a page with plots of the result' },
     threads: { value: 'N', help: 'threads (default: all processors, or the big cores of a phone)' },
     json: { help: 'print one JSON object' },
   },
@@ -34,6 +35,7 @@ async function run(args: Arguments): Promise<void> {
     const { text, model } = await calibrateModel(directory, {
       texts,
       output,
+      ...optional('page', args.string('html')),
       ...optional('windows', args.integer('windows', 1)),
       ...optional('windowTokens', args.integer('window-tokens', 1)),
       ...optional('threads', args.integer('threads', 1)),
