@@ -1,5 +1,6 @@
 /** Flags that every command with a model shares, and what they mean. */
 import { KV_TYPE_CODES, type KvType } from '../graph/index.js';
+import { POWER_MODES, type PowerMode } from '../native/addon.js';
 import type { NpuChoice } from '../qnn/discover.js';
 import type { LoadOptions } from '../runtime/model.js';
 import { type Arguments, type Flags, UsageError } from './args.js';
@@ -20,10 +21,12 @@ export const modelFlags = {
   compiled: { value: 'DIR', help: 'graphs that lutra compile made (default: compiled in the model directory)' },
   'no-cache': { help: 'do not keep compiled graphs' },
   'no-npu-check': { help: 'do not test a QNN library before its first use' },
+  power: { value: 'MODE', help: `clocks of the NPU while it computes: ${POWER_MODES.join(', ')} (default burst)` },
   profile: { help: 'time every CPU step (timings of --json)' },
   verbose: { short: 'v', help: 'show the log of the NPU library' },
 } as const satisfies Flags;
 
+const isPowerMode = (text: string): text is PowerMode => POWER_MODES.some((mode) => mode === text);
 const isKvType = (text: string): text is KvType => Object.hasOwn(KV_TYPE_CODES, text);
 
 /** The value of --npu and --soc. */
@@ -45,6 +48,9 @@ export function loadOptions(args: Arguments): LoadOptions {
   const kv = args.string('kv');
   if (kv !== undefined && !isKvType(kv))
     throw new UsageError(`--kv is ${JSON.stringify(kv)}; give ${Object.keys(KV_TYPE_CODES).join(', ')}.`);
+  const power = args.string('power');
+  if (power !== undefined && !isPowerMode(power))
+    throw new UsageError(`--power is ${JSON.stringify(power)}; give ${POWER_MODES.join(', ')}.`);
   return {
     ...(npu === undefined ? {} : { npu }),
     reference: args.flag('reference'),
@@ -52,6 +58,7 @@ export function loadOptions(args: Arguments): LoadOptions {
     ...optional('threads', args.integer('threads', 1)),
     ...optional('contextSize', args.integer('context', 1)),
     ...optional('kv', kv),
+    ...optional('power', power),
     ...optional('cache', cache),
     ...optional('compiled', args.string('compiled')),
     ...(args.flag('no-npu-check') ? { npuCheck: false } : {}),

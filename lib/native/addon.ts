@@ -12,6 +12,10 @@ export type NativeNpu =
   | { kind: 'host' }
   | { kind: 'library'; path: string; soc?: number; measurements?: NativeMeasurement[] };
 
+/** From the fastest to the most frugal. */
+export const POWER_MODES = ['burst', 'sustained', 'balanced', 'saver'] as const;
+export type PowerMode = (typeof POWER_MODES)[number];
+
 /** What {@link NativeAddon.openEngine} needs. Paths are absolute. */
 export interface EngineOptions {
   /** An encoded plan (`lib/graph/encode.ts`); copied. */
@@ -28,6 +32,8 @@ export interface EngineOptions {
    * LUTRA_NPU_HUNG and the engine is lost, with its thread and memory. Absent: for ever.
    */
   npuTimeoutMs?: number;
+  /** Clocks of the NPU while a prompt is computed; default burst. */
+  power?: PowerMode;
   /** Log lines of the NPU library: level 1 (error) … 5 (debug). */
   onLog?: (level: number, line: string) => void;
   logLevel?: number;

@@ -7,7 +7,15 @@ import { checkPath } from '../files/read.js';
 import { eagerGraph, encodePlan, type Graph, KV_TYPE_CODES, type KvType, LutraError, segmentsIdentity } from '../graph/index.js';
 import type { ModelSpec } from '../graph/spec.js';
 import { buildPlan, type PlanMode } from '../models/index.js';
-import type { BackendInfo, EngineOptions, NativeAddon, NativeEngine, NativeNpu } from '../native/addon.js';
+import {
+  type BackendInfo,
+  type EngineOptions,
+  type NativeAddon,
+  type NativeEngine,
+  type NativeNpu,
+  POWER_MODES,
+  type PowerMode,
+} from '../native/addon.js';
 import { loadAddon } from '../native/loader.js';
 import { contextFile, contextKey, defaultContextDirectory } from '../qnn/context-cache.js';
 import { type NpuChoice, type NpuSelection, resolveNpu } from '../qnn/discover.js';
@@ -49,6 +57,11 @@ export interface LoadOptions {
    * call rejects with LUTRA_NPU_HUNG, the session is lost, and the library is quarantined. Default: half a minute, five on an emulator.
    */
   npuTimeoutMs?: number;
+  /**
+   * Clocks that a phone's NPU is asked for while a prompt is computed; it rests in between. `burst` (default) is the fastest and heats the phone, which then throttles; `sustained` holds;
+   * `balanced` and `saver` spare the battery.
+   */
+  power?: PowerMode;
   /** Time every CPU step: fills `cpuMs` of the timings. */
   profile?: boolean;
   /** Log lines of the NPU library; level 1 (error) to 5 (debug). */
@@ -84,6 +97,7 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
   compiled: (value) =>
     value === false || (typeof value === 'string' && value.length > 0 && !value.includes('\0')) ? undefined : 'a directory or false',
   npuTimeoutMs: integer(1, DAY_MS),
+  power: oneOf(...POWER_MODES),
   profile: boolean,
   onLog: callable,
   logLevel: integer(1, 5),
@@ -278,6 +292,7 @@ export class Model {
           : npu.npu,
       threads,
       npuTimeoutMs: npu.npuTimeoutMs,
+      ...(options.power === undefined ? {} : { power: options.power }),
       ...(options.profile ? { profile: true } : {}),
       ...(contextCache ? { contextCache } : {}),
       ...(options.onLog ? { onLog: options.onLog } : {}),

@@ -63,6 +63,8 @@ abi::Status log_create(abi::LogCallback callback, uint32_t level, abi::LogHandle
 abi::Status log_set_level(abi::LogHandle handle, uint32_t level);
 abi::Status log_free(abi::LogHandle handle);
 
+abi::Status device_get_infrastructure(const abi::HtpInfrastructure** out);
+
 /// Fill their slots of a table that is at least abi::kSlotsOfNewestClients long.
 void add_backend_calls(abi::AnyFunction* table) noexcept;
 void add_context_calls(abi::AnyFunction* table) noexcept;

@@ -143,13 +143,6 @@ abi::Status device_get_platform_info(abi::LogHandle, const abi::PlatformInfo** o
 
 abi::Status device_free_platform_info(abi::LogHandle, const abi::PlatformInfo* info) { return info == &kPlatform ? abi::kSuccess : abi::kInvalidArgument; }
 
-/// Clocks and power are not the host NPU's business.
-abi::Status device_get_infrastructure(const abi::HtpInfrastructure** out) {
-  if (out == nullptr) return abi::kInvalidArgument;
-  *out = nullptr;
-  return abi::kNotSupported;
-}
-
 /// Any SoC may be asked for: there is one kind of host.
 abi::Status device_create(abi::LogHandle, const abi::DeviceConfig**, abi::DeviceHandle* out) {
   if (out == nullptr) return abi::kInvalidArgument;

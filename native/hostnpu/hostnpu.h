@@ -20,6 +20,14 @@ qnn::abi::Status get_providers(const qnn::abi::QnnInterface*** providers, uint32
 /// The same for the system interface (metadata of context binaries).
 qnn::abi::Status get_system_providers(const qnn::abi::SystemInterface*** providers, uint32_t* count) noexcept;
 
+/// What clients asked of the performance infrastructure in this process, for tests and measurements.
+struct PowerState {
+  uint64_t created = 0, destroyed = 0;  // power configurations
+  uint64_t set = 0;                     // settings that were accepted
+  uint32_t corner = 0;                  // highest corner of the processor that a live configuration asks for
+};
+PowerState power_state() noexcept;
+
 inline constexpr char kCustomConfigMagic[8] = {'L', 'U', 'T', 'R', 'A', 'N', 'P', 'U'};
 
 /// Custom backend configuration (abi::BackendOption::kCustom, `pointer` to this), read during backendCreate. It lends the embedding

@@ -231,6 +231,12 @@ session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handl
     const auto cache = o.Get("contextCache").As<Napi::Object>();
     options.cache = {string(cache, "file"), string(cache, "key"), boolean_or(cache, "readOnly", false)};
   }
+  if (o.Get("power").IsString()) {
+    const std::string name = string(o, "power");
+    const auto mode = qnn::power_mode(name);
+    if (!mode) throw Error(ErrorCode::kInvalidArgument, "power '" + name + "' is none of burst, sustained, balanced, saver");
+    options.npu.power = *mode;
+  }
   options.keep_activations = boolean_or(o, "keepActivations", false);
   options.profile = boolean_or(o, "profile", false);
   options.log = log_options(o, handle);

@@ -127,8 +127,9 @@ Napi::Value create_device(const Napi::CallbackInfo& info, Environment&) {
 }
 
 Napi::Value boost(const Napi::CallbackInfo& info, Environment&) {
-  auto vote = unwrap_as<DeviceHandle>(info[0], "device")->get()->vote_burst();
+  auto vote = unwrap_as<DeviceHandle>(info[0], "device")->get()->vote(qnn::PowerMode::kBurst);
   if (!vote) return info.Env().Null();
+  vote->wake();
   return wrap(info.Env(), std::make_shared<VoteHandle>(std::make_shared<qnn::PowerVote>(std::move(*vote)), "power vote"));
 }
 

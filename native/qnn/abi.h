@@ -372,8 +372,9 @@ struct HtpPowerConfig {
 };
 inline constexpr uint32_t kHtpPowerModePerformance = 0x10;
 inline constexpr uint32_t kHtpPowerModeSaver = 4;
-inline constexpr uint32_t kHtpCornerSvs2 = 0x30;
-inline constexpr uint32_t kHtpCornerMax = 0xA0;
+inline constexpr uint32_t kHtpCornerSvs2 = 0x30, kHtpCornerSvs = 0x40, kHtpCornerNomPlus = 0x70, kHtpCornerTurbo = 0x80, kHtpCornerMax = 0xA0;
+/// Of the matrix unit; 0 with pick_default.
+inline constexpr uint32_t kHmxCornerSvs = 0x180, kHmxCornerNom = 0x200, kHmxCornerTurbo = 0x280, kHmxCornerMax = 0xFFFF;
 
 struct HtpInfrastructure {
   uint32_t type;  // 0: performance infrastructure

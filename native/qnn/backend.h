@@ -15,6 +15,7 @@
 #include "qnn/abi.h"
 #include "qnn/library.h"
 #include "qnn/log.h"
+#include "qnn/power.h"
 #include "qnn/refusals.h"
 #include "qnn/soc_claim.h"
 
@@ -67,25 +68,6 @@ class Backend {
   Owned<abi::BackendTag> handle_;
 };
 
-/// Asks the DSP for its highest clocks while it lives; gives them back afterwards. Move-only.
-class PowerVote {
- public:
-  PowerVote(const PowerVote&) = delete;
-  PowerVote& operator=(const PowerVote&) = delete;
-  PowerVote(PowerVote&& other) noexcept;
-  PowerVote& operator=(PowerVote&& other) noexcept;
-  ~PowerVote();
-
- private:
-  friend class Device;
-  PowerVote(std::shared_ptr<const class Device> device, const abi::HtpInfrastructure* infrastructure, uint32_t id);
-  void release() noexcept;
-
-  std::shared_ptr<const class Device> device_;
-  const abi::HtpInfrastructure* infrastructure_;
-  uint32_t id_;
-};
-
 /// The NPU that graphs are compiled for and run on.
 class Device : public std::enable_shared_from_this<Device> {
  public:
@@ -106,8 +88,8 @@ class Device : public std::enable_shared_from_this<Device> {
   /// Null for a library that has no devices.
   abi::DeviceHandle handle() const noexcept { return handle_.get(); }
 
-  /// The highest clocks and the shortest call latency; nothing when the device has no performance control, as on an emulator.
-  std::optional<PowerVote> vote_burst() const;
+  /// A vote that rests; nothing when the device has no performance control, as on an emulator.
+  std::optional<PowerVote> vote(PowerMode mode) const;
 
  private:
   Device(std::shared_ptr<Backend> backend, const DeviceTarget& target, const std::vector<Measurement>& measurements);

@@ -52,6 +52,7 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
     auto device = open_npu(options.npu, *pool_, std::move(options.log), watch_.get());
     info_.backend = device->backend()->library().info();
     segments_ = std::make_unique<NpuSegments>(plan_, *weights_, std::move(device), options.cache, watch_.get());
+    segments_->vote(options.npu.power);
     info_.from_cache = segments_->from_cache();
     for (const plan::Segment& s : plan_.segments) info_.segments.push_back({std::string(s.name), s.nodes.size()});
   }
@@ -99,6 +100,11 @@ std::vector<float> Engine::prefill(std::span<const uint32_t> tokens, LogitsWante
   const AtExit publish{[this] { publish_timings(); }};
   last_logits_ = {};
   const auto begin = Clock::now();
+  NpuSegments* const npu = program_name == "npu" ? segments_.get() : nullptr;
+  if (npu != nullptr) npu->wake();
+  const AtExit doze{[npu] {
+    if (npu != nullptr) npu->rest();
+  }};
   try {
     for (size_t at = 0; at < tokens.size(); at += plan_.config.chunk) {
       if (stop_.load(std::memory_order_relaxed)) throw Error(ErrorCode::kAborted, "stopped by the caller");

@@ -69,8 +69,23 @@ NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weigh
   const std::string key = cache.key + " " + info.provider + " " + info.build_id + " soc " + (device_->soc() ? std::to_string(*device_->soc()) : "default");
   from_cache_ = !cache.file.empty() && load(plan, cache, key);
   if (!from_cache_) build(plan, weights, cache, key);
+}
+
+void NpuSegments::vote(qnn::PowerMode mode) {
   const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "deviceGetInfrastructure");
-  power_ = device_->vote_burst();
+  power_ = device_->vote(mode);
+}
+
+void NpuSegments::wake() {
+  if (!power_) return;
+  const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "setPowerConfig");
+  power_->wake();
+}
+
+void NpuSegments::rest() {
+  if (!power_) return;
+  const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "setPowerConfig");
+  power_->rest();
 }
 
 NpuSegments::~NpuSegments() {

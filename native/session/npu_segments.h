@@ -24,6 +24,7 @@ struct NpuOptions {
   std::string path;             // kLibrary: absolute
   std::optional<uint32_t> soc;  // kLibrary
   std::vector<qnn::Measurement> measurements = {};  // kLibrary
+  qnn::PowerMode power = qnn::PowerMode::kBurst;
 };
 
 /// A file that may hold the context binary, and the key it must carry: a digest of all that the graphs depend on and that the caller knows (plan, weights, SoC). The
@@ -52,6 +53,12 @@ class NpuSegments final : public plan::SegmentRunner {
 
   /// From now on executions go through `check`, until it is null again. Not owned.
   void compare_with(NpuCheck* check) noexcept { check_ = check; }
+
+  /// How fast the NPU shall be while it is awake. Without it the NPU chooses by itself.
+  void vote(qnn::PowerMode mode);
+  /// Before executions, and after the last one: a phone gets warm by clocks that nobody uses.
+  void wake();
+  void rest();
 
   bool from_cache() const noexcept { return from_cache_; }
 

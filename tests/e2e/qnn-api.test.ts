@@ -267,9 +267,14 @@ describe.each(LIBRARIES)('$name', (tested) => {
     expect(events.length).toBeGreaterThan(0);
     const all = events.flatMap((event) => [event, ...event.parts]);
     expect(all.some(({ unit, value }) => unit === 'us' && value > 0)).toBe(true);
-    const running = graph.executeAsync({ x: data }, { profile });
-    expect(codeOf(() => profile.events())).toBe('LUTRA_BUSY');
-    await running;
+    // On a busy machine the execution can be over before this thread gets its turn.
+    let refusal: string | undefined;
+    for (let attempt = 0; attempt < 50 && refusal !== 'LUTRA_BUSY'; attempt++) {
+      const running = graph.executeAsync({ x: data }, { profile });
+      refusal = codeOf(() => profile.events());
+      await running;
+    }
+    expect(refusal).toBe('LUTRA_BUSY');
     expect(profile.events().length).toBeGreaterThan(0);
   });
 

@@ -7,9 +7,12 @@
 
 #include "base/error.h"
 #include "hostnpu/hostnpu.h"
+#include "qnn/backend.h"
 #include "qnn/adsp_path.h"
 #include "qnn/platform.h"
 #include "qnn/rpc_memory.h"
+#include "session/engine.h"
+#include "tiny_engine.h"
 
 namespace lutra::qnn {
 namespace {
@@ -60,6 +63,53 @@ TEST(Platform, HostNpuHasOneDeviceThatIsNoHexagon) {
   ASSERT_EQ(devices.size(), 1u);
   EXPECT_EQ(devices[0].cores, 1u);
   EXPECT_FALSE(devices[0].htp);
+}
+
+TEST(Power, TheNpuIsAwakeForPromptsOnly) {
+  const auto before = hostnpu::power_state();
+  {
+    const test::TinyWeights weights;
+    session::EngineOptions options;
+    options.plan = test::tiny_plan(kv::Type::kF32, true);
+    options.files = {weights.file};
+    options.threads = 1;
+    options.npu.kind = session::NpuOptions::Kind::kHost;
+    options.npu.power = PowerMode::kSustained;
+    session::Engine engine(std::move(options));
+    EXPECT_EQ(hostnpu::power_state().created, before.created + 1);
+    EXPECT_EQ(hostnpu::power_state().set, before.set);
+    const std::vector<uint32_t> tokens(20, 3);
+    engine.prefill(tokens, session::LogitsWanted::kLast, "npu");
+    const auto after = hostnpu::power_state();
+    EXPECT_EQ(after.set, before.set + 7);  // four to wake, three to rest, for three chunks together
+    EXPECT_EQ(after.corner, abi::kHtpCornerSvs2);
+    engine.truncate(0);
+    engine.prefill(tokens, session::LogitsWanted::kLast, "cpu");
+    EXPECT_EQ(hostnpu::power_state().set, after.set);
+    EXPECT_THROW(engine.prefill(std::vector<uint32_t>(40, 3), session::LogitsWanted::kLast, "npu"), Error);  // too many
+    EXPECT_EQ(hostnpu::power_state().set, after.set);
+  }
+  EXPECT_EQ(hostnpu::power_state().destroyed, before.destroyed + 1);
+}
+
+TEST(Power, HostNpuRefusesNonsense) {
+  const auto library = Library::embedded(&hostnpu::get_providers, "host");
+  const abi::HtpInfrastructure* infrastructure = nullptr;
+  ASSERT_EQ(library->api().device_get_infrastructure(&infrastructure), 0u);
+  uint32_t id = 0;
+  EXPECT_NE(infrastructure->create_power_config_id(1, 0, &id), 0u);
+  ASSERT_EQ(infrastructure->create_power_config_id(0, 0, &id), 0u);
+  abi::HtpPowerConfig config{};
+  config.option = abi::HtpPowerOption::kRpcPollingTime;
+  config.u32 = 10000;
+  const abi::HtpPowerConfig* list[] = {&config, nullptr};
+  EXPECT_NE(infrastructure->set_power_config(id, list), 0u);
+  config.u32 = 9999;
+  EXPECT_EQ(infrastructure->set_power_config(id, list), 0u);
+  EXPECT_NE(infrastructure->set_power_config(id, nullptr), 0u);
+  EXPECT_EQ(infrastructure->destroy_power_config_id(id), 0u);
+  EXPECT_NE(infrastructure->set_power_config(id, list), 0u);
+  EXPECT_NE(infrastructure->destroy_power_config_id(id), 0u);
 }
 
 TEST(RpcMemory, NoLibraryNoFunctions) {

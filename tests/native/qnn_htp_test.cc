@@ -454,7 +454,7 @@ TEST_F(Htp, HandlesThatOutliveTheProcessAreNotFreedIntoADeadLibrary) {
   chain.build(left_until_exit, "a");
 }
 
-TEST_F(Htp, AVoteForClocksIsHarmlessWhereThereAreNone) { EXPECT_NO_THROW(device_->vote_burst()); }
+TEST_F(Htp, AVoteForClocksIsHarmlessWhereThereAreNone) { EXPECT_NO_THROW(device_->vote(PowerMode::kBurst)); }
 
 }  // namespace
 }  // namespace lutra::qnn

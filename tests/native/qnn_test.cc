@@ -239,27 +239,50 @@ TEST_F(QnnFake, BackendGetsItsCustomConfigurationAndListsItsOps) {
   EXPECT_EQ(fake().backend_custom, nullptr);
 }
 
-TEST_F(QnnFake, BurstVoteIsGivenAndTakenBack) {
+TEST_F(QnnFake, VotesAreGivenWhileAwakeAndTakenBack) {
   const auto device = Device::create(Backend::create(library()));
-  EXPECT_FALSE(device->vote_burst().has_value());
+  EXPECT_FALSE(device->vote(PowerMode::kBurst).has_value());
   fake().has_infrastructure = true;
-  {
-    auto vote = device->vote_burst();
+  const std::vector<std::pair<PowerMode, uint32_t>> corners = {
+      {PowerMode::kBurst, abi::kHtpCornerMax}, {PowerMode::kSustained, abi::kHtpCornerTurbo}, {PowerMode::kBalanced, abi::kHtpCornerNomPlus}, {PowerMode::kSaver, abi::kHtpCornerSvs}};
+  for (const auto& [mode, corner] : corners) {
+    fake().power.clear();
+    auto vote = device->vote(mode);
     ASSERT_TRUE(vote.has_value());
-    ASSERT_EQ(fake().power.size(), 3u);
-    const abi::HtpDcvsV3& dcvs = fake().power[0].dcvs_v3;
+    EXPECT_FALSE(vote->awake());
+    EXPECT_TRUE(fake().power.empty());
+    vote->wake();
+    vote->wake();
+    ASSERT_EQ(fake().power.size(), 4u);
     EXPECT_EQ(fake().power[0].option, abi::HtpPowerOption::kDcvsV3);
-    EXPECT_EQ(dcvs.context_id, 31u);
-    EXPECT_EQ(dcvs.dcvs_enable, 0u);
-    EXPECT_EQ(dcvs.core_min, abi::kHtpCornerMax);
+    EXPECT_EQ(fake().power[0].dcvs_v3.context_id, 31u);
+    EXPECT_EQ(fake().power[0].dcvs_v3.dcvs_enable, 0u);
+    EXPECT_EQ(fake().power[0].dcvs_v3.core_min, corner);
+    EXPECT_EQ(fake().power[2].u32, mode == PowerMode::kBurst ? 9999u : 0u);
+    EXPECT_EQ(fake().power[3].hmx_v2.pick_default, 0u);
+    vote->rest();
+    vote->rest();
+    ASSERT_EQ(fake().power.size(), 7u);
+    EXPECT_EQ(fake().power[4].dcvs_v3.dcvs_enable, 1u);
+    EXPECT_EQ(fake().power[4].dcvs_v3.core_max, abi::kHtpCornerSvs2);
+    EXPECT_EQ(fake().power[6].hmx_v2.pick_default, 1u);
+    vote->wake();
     PowerVote moved = std::move(*vote);
     vote.reset();
-    EXPECT_FALSE(fake().called("destroyPowerConfigId"));
+    EXPECT_TRUE(moved.awake());
+    EXPECT_EQ(fake().power.size(), 11u);  // the one that was moved from gives nothing back
   }
   EXPECT_TRUE(fake().called("destroyPowerConfigId"));
-  EXPECT_EQ(fake().power.back().dcvs_v3.dcvs_enable, 1u);
+  EXPECT_EQ(fake().power.size(), 14u);
   testing::fake_interface().backend_id = abi::BackendId::kCpu;
-  EXPECT_FALSE(Device::create(Backend::create(library()))->vote_burst().has_value());
+  EXPECT_FALSE(Device::create(Backend::create(library()))->vote(PowerMode::kBurst).has_value());
+}
+
+TEST(PowerModes, HaveNames) {
+  EXPECT_EQ(power_mode("burst"), PowerMode::kBurst);
+  EXPECT_EQ(power_mode("saver"), PowerMode::kSaver);
+  EXPECT_EQ(power_mode("Burst"), std::nullopt);
+  EXPECT_EQ(power_mode(""), std::nullopt);
 }
 
 // -------------------------------------------------------------------------------------------------------------------- log
