@@ -87,6 +87,17 @@ const RECIPES: Readonly<Record<CalibrationRecord['method'], Readonly<Record<Tran
   max: { none: STATIC_MAX, rotate: STATIC_MAX },
 };
 
+/** Narrower inputs of o and down: finer steps, about four times as much to repair. */
+function withMoreRepair(recipe: Recipe): Recipe {
+  const narrow = (linear: LinearRecipe | null, share: number): LinearRecipe | null =>
+    linear && { ...linear, input: { ...linear.input, share } };
+  return {
+    ...recipe,
+    o: { ...recipe.o, w8a8s: narrow(recipe.o.w8a8s, 0.985) },
+    down: { ...recipe.down, w8a8s: narrow(recipe.down.w8a8s, 0.98) },
+  };
+}
+
 /** Precision of every kind of linear, and the rules of their ranges. */
 export interface Setting {
   precision: Readonly<Record<LinearKind, Precision>>;
@@ -113,5 +124,6 @@ export function settingsOf(
       recipe: rules,
     }));
   if (precision !== null) return given(precision);
-  return [...given(ALL_8), { precision: REPAIRED_8, recipe }, { precision: ALL_16, recipe }];
+  const repaired = method === 'recipe' ? [recipe, withMoreRepair(recipe)] : [recipe];
+  return [...given(ALL_8), ...repaired.map((rules) => ({ precision: REPAIRED_8, recipe: rules })), { precision: ALL_16, recipe }];
 }

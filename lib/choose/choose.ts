@@ -4,9 +4,9 @@
  */
 import type { Chosen } from '../calibrate/index.js';
 import { LutraError } from '../graph/errors.js';
-import type { ChoiceRecord, QualityRow } from '../graph/spec.js';
+import type { ChoiceRecord, LinearSpec, QualityRow } from '../graph/spec.js';
 import { type Candidate, candidatesOf, joined, type Linears } from './candidates.js';
-import { bestWithShare, cheapest, type Goal, int8ShareOf, klOf, leastKl, type Pick, sumOf } from './pick.js';
+import { bestWithShare, cheapest, type Goal, int8ShareOf, klOf, leastKl, type Pick as Picked, sumOf } from './pick.js';
 import { Figures, type TrialOptions, Trials } from './trials.js';
 
 /** What is asked for when nothing is. */
@@ -40,7 +40,7 @@ const CLOSE = 0.93;
 const STANDARD_ERRORS = 2;
 
 interface Measured {
-  pick: Pick;
+  pick: Picked;
   row: QualityRow;
   /** KL that text of this kind exceeds with little probability. */
   upper: number;
@@ -60,7 +60,7 @@ class Chooser {
     this.#groups = candidatesOf(options.spec, options.settings);
     const open = this.#open();
     const alone = open.reduce((sum, { options: candidates }) => sum + candidates.length, 0) * options.alone.length;
-    this.#total = alone + (options.goal ? (MAX_ROUNDS + 2) * options.together.length : 0);
+    this.#total = alone + (options.goal ? (MAX_ROUNDS + 3) * options.together.length : 0);
   }
 
   async run(): Promise<Choice> {
@@ -79,7 +79,7 @@ class Chooser {
       );
     }
     for (const [name, pick] of this.#comparisons()) await this.#measure(pick, name);
-    return { ...this.#join(chosen.pick), record: this.#record(goal, chosen) };
+    return { ...this.#join(chosen.pick), record: this.#record(goal, chosen, await this.#clipped()) };
   }
 
   /** Where there is something to choose. */
@@ -87,11 +87,11 @@ class Chooser {
     return this.#groups.filter(({ options }) => options.length > 1);
   }
 
-  #candidates(pick: Pick): Candidate[] {
+  #candidates(pick: Picked): Candidate[] {
     return this.#groups.flatMap(({ options }, g) => options[pick[g] ?? 0] ?? []);
   }
 
-  #join(pick: Pick): Chosen {
+  #join(pick: Picked): Chosen {
     return joined(this.#candidates(pick));
   }
 
@@ -100,20 +100,15 @@ class Chooser {
   }
 
   /** The setting as a whole; one that was measured before is not run again. */
-  async #measure(pick: Pick, setting: string): Promise<Measured> {
+  async #measure(pick: Picked, setting: string): Promise<Measured> {
     const known = this.#measured.find((other) => other.pick.every((option, g) => option === pick[g]));
     if (known) return known;
-    const windows = await this.#trials.measureTogether(this.#join(pick), this.#options.together, () => this.#progress());
-    const all = new Figures();
-    for (const each of windows) all.merge(each);
-    const row: QualityRow = {
+    const repairPerToken = this.#candidates(pick).reduce((sum, { repairs }) => sum + repairs, 0);
+    const { row, windows } = await this.#rowOf(this.#join(pick), {
       setting,
-      kl: all.kl / all.predictions,
-      top1: all.agreed / all.predictions,
-      perplexity: Math.exp(all.surprise / all.predictions),
       int8Share: int8ShareOf(this.#groups, pick),
-      repairPerToken: this.#candidates(pick).reduce((sum, { repairs }) => sum + repairs, 0),
-    };
+      repairPerToken,
+    });
     const measured = {
       pick,
       row,
@@ -124,6 +119,18 @@ class Chooser {
     };
     this.#measured.push(measured);
     return measured;
+  }
+
+  async #rowOf(
+    chosen: Chosen,
+    known: Pick<QualityRow, 'setting' | 'int8Share' | 'repairPerToken'>,
+  ): Promise<{ row: QualityRow; windows: Figures[] }> {
+    const windows = await this.#trials.measureTogether(chosen, this.#options.together, () => this.#progress());
+    const all = new Figures();
+    for (const each of windows) all.merge(each);
+    const { kl, agreed, surprise, predictions } = all;
+    const row = { ...known, kl: kl / predictions, top1: agreed / predictions, perplexity: Math.exp(surprise / predictions) };
+    return { row, windows };
   }
 
   /** The cheapest setting whose KL stays below the bound. What single effects add up to is corrected by what the last combination gave. */
@@ -164,7 +171,7 @@ class Chooser {
   }
 
   /** What the chosen setting is shown beside. */
-  #comparisons(): [string, Pick][] {
+  #comparisons(): [string, Picked][] {
     const wide = this.#groups.map(({ options }) =>
       Math.max(
         0,
@@ -177,12 +184,21 @@ class Chooser {
     ];
   }
 
+  /** What 8 bits everywhere are worth when nobody repairs what they clip. */
+  async #clipped(): Promise<QualityRow[]> {
+    const pick = bestWithShare(this.#groups, 1);
+    const repaired = this.#join(pick);
+    const known = { setting: '8 bits everywhere, nothing repaired', int8Share: int8ShareOf(this.#groups, pick), repairPerToken: 0 };
+    const { row } = await this.#rowOf({ ...repaired, linears: unrepaired(repaired.linears) }, known);
+    return Number.isFinite(row.kl) ? [row] : [];
+  }
+
   /** In units of all linears in w8a8. */
-  #cost(pick: Pick): number {
+  #cost(pick: Picked): number {
     return sumOf(this.#groups, pick, ({ cost }) => cost) / this.#groups.reduce((sum, { macs }) => sum + macs, 0);
   }
 
-  #record(goal: Goal, chosen: Measured): ChoiceRecord {
+  #record(goal: Goal, chosen: Measured, more: readonly QualityRow[]): ChoiceRecord {
     const { together } = this.#options;
     const others = this.#measured.filter((measured) => measured !== chosen && Number.isFinite(measured.upper)).map(({ row }) => row);
     return {
@@ -190,10 +206,18 @@ class Chooser {
       goal,
       tokens: together.reduce((sum, window) => sum + window.length, 0),
       cost: this.#cost(chosen.pick),
-      table: [{ ...chosen.row, setting: 'chosen' }, ...others.sort((a, b) => b.int8Share - a.int8Share || a.kl - b.kl)],
+      table: [{ ...chosen.row, setting: 'chosen' }, ...[...others, ...more].sort((a, b) => b.int8Share - a.int8Share || a.kl - b.kl)],
       unrepaired: [...this.#join(chosen.pick).unrepaired],
     };
   }
+}
+
+/** The same ranges, with nothing behind them that repairs what they clip. */
+function unrepaired(linears: Readonly<Record<string, LinearSpec>>): Record<string, LinearSpec> {
+  const nothing = { precision: 'w8a8', shadow: { input: false, output: false } } as const;
+  return Object.fromEntries(
+    Object.entries(linears).map(([key, linear]) => [key, linear.precision === 'w8a8s' ? { ...linear, ...nothing } : linear]),
+  );
 }
 
 /** Of the mean of independent values; 0 of one. */

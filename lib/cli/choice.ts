@@ -1,14 +1,27 @@
 /** How precisions were chosen, for people. */
 import type { ChoiceRecord } from '../graph/spec.js';
 
-/** `layers.N.NAME` by name: how many of them there are, for a list that may be as long as the model. */
+/** Whole numbers, in order, with runs of them as `first–last`. */
+function runs(numbers: readonly number[]): string {
+  const found: [number, number][] = [];
+  for (const n of numbers) {
+    const last = found.at(-1);
+    if (last && n === last[1] + 1) last[1] = n;
+    else found.push([n, n]);
+  }
+  return found.map(([from, to]) => (from === to ? `${from}` : `${from}–${to}`)).join(' ');
+}
+
+/** Keys `layers.N.NAME`: for each name the layers, names with the same ones together. */
 function byName(keys: readonly string[]): string {
-  const layers = new Map<string, string[]>();
+  const layers = new Map<string, number[]>();
   for (const key of keys) {
     const [, layer = '', name = ''] = key.split('.');
-    layers.set(name, [...(layers.get(name) ?? []), layer]);
+    layers.set(name, [...(layers.get(name) ?? []), Number(layer)]);
   }
-  return [...layers].map(([name, of]) => `${name} of ${of.join(' ')}`).join('; ');
+  const names = new Map<string, string[]>();
+  for (const [name, of] of layers) names.set(runs(of), [...(names.get(runs(of)) ?? []), name]);
+  return [...names].map(([of, together]) => `${together.join(', ')} of ${of}`).join('; ');
 }
 
 /** The table of settings that were measured, and what it cannot say. */

@@ -8,7 +8,6 @@ import {
   convertModel,
   DEFAULT_MAX_KL,
   DEFAULT_PRECISION,
-  DEFAULT_TRANSFORM,
   formatPrecision,
   parseCpuWeights,
   parsePrecision,
@@ -29,7 +28,7 @@ export const convertCommand: Command = {
     config: { value: 'DIR', help: 'directory with config.json and tokenizer.json of an .mllm file, which has none' },
     'max-kl': {
       value: 'KL',
-      help: `choose each NPU linear's arithmetic: the cheapest with at most this KL to float, such as ${DEFAULT_MAX_KL}`,
+      help: `choose each NPU linear's arithmetic: the cheapest with at most this KL to float (default ${DEFAULT_MAX_KL}, or the least that there is)`,
     },
     'int8-share': { value: 'SHARE', help: 'choose: the best with at least this share of 8-bit activations (0 to 1)' },
     precision: {
@@ -43,7 +42,7 @@ export const convertCommand: Command = {
     method: { value: 'recipe|max', help: 'how static ranges are chosen: recipe (default) or naive maximum' },
     transform: {
       value: 'none|rotate',
-      help: `what is done to the NPU's weights without changing the float model (default ${DEFAULT_TRANSFORM})`,
+      help: `what is done to the NPU's weights without changing the float model (default: rotate where the hidden size allows it)`,
     },
     windows: { value: 'N', help: 'pieces of the text that are used (default 16)' },
     'window-tokens': { value: 'N', help: 'tokens of a piece (default 256)' },

@@ -14,6 +14,7 @@ export const evalCommand: Command = {
     text: { value: 'FILE', help: 'UTF-8 text (needed)' },
     windows: { value: 'N', help: 'windows, spread evenly over the text (default 16)' },
     'window-tokens': { value: 'N', help: 'tokens of a window (default 256)' },
+    skip: { value: 'N', help: 'tokens at the beginning of the text to leave out, such as those that were calibrated on' },
     against: {
       value: 'DIR',
       help: 'model whose float weights are the reference (default: those of DIR itself), for example what DIR was before --cpu-weights',
@@ -47,6 +48,7 @@ async function run(args: Arguments): Promise<void> {
     const result = await evaluate(model, reference, args.flag('prose') ? prose(text) : text, {
       windows,
       windowTokens,
+      ...optional('skip', args.integer('skip')),
       onProgress: (done, total) => bar.update('windows', done, total),
     });
     bar.clear();

@@ -7,7 +7,7 @@ import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { type CalibrationAddon, type Chosen, calibrate, type Setting, settingsOf } from '../calibrate/index.js';
-import { choose, type Goal, type TrialAddon } from '../choose/index.js';
+import { choose, DEFAULT_GOAL, type Goal, type TrialAddon } from '../choose/index.js';
 import { sha256 } from '../files/digest.js';
 import { checkPath, MAX_TEXT_BYTES, readBytes, utf8 } from '../files/read.js';
 import { sealJson } from '../files/sealed.js';
@@ -23,7 +23,7 @@ import {
   TOKENIZER_FILES,
   type Transform,
 } from '../graph/spec.js';
-import { checkRotatable } from '../models/index.js';
+import { canRotate, checkRotatable } from '../models/index.js';
 import { hfConfig } from './config.js';
 import { type CpuWeights, isRequantised, requantised } from './cpu-weights.js';
 import { OutputDirectory } from './directory.js';
@@ -31,7 +31,7 @@ import { openGguf } from './gguf-source.js';
 import { openCheckpoint } from './huggingface/index.js';
 import { isMllmFile, openMllm } from './mllm/index.js';
 import { denseOf, writeCalibrationRotation, writeNpuWeights } from './npu-weights.js';
-import { checkGoal, checkPrecision, DEFAULT_PRECISION, type PrecisionByKind } from './precision.js';
+import { checkGoal, checkPrecision, type PrecisionByKind } from './precision.js';
 import { type Rotation, rotationOf } from './rotation.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
 import { type CpuTensor, cpuData, cpuEntry, type ModelSource, type PackAddon } from './tensors.js';
@@ -52,10 +52,10 @@ export interface ConvertOptions {
   /** Model directory to make. One that exists is replaced when it is a lutra model, refused otherwise. */
   output: string;
   addon: PackAddon & CalibrationAddon & TrialAddon;
-  /** Precision by kind of linear; `null` writes CPU weights only. Default {@link DEFAULT_PRECISION}, unless there is a `goal`. */
+  /** Precision by kind of linear; `null` writes CPU weights only. Default: chosen for every linear by its effect, as `goal` says. */
   precision?: PrecisionByKind | null;
   /**
-   * What precisions are chosen for: the cheapest linears with at most a KL, or the best with at least a share of 8-bit activations. Measured
+   * What precisions are chosen for: the cheapest linears with at most a KL (default 0.015, or the least that there is), or the best with at least a share of 8-bit activations. Measured
    * on windows of the calibration text that no range is taken from. Excludes `precision`.
    */
   goal?: Goal;
@@ -70,7 +70,7 @@ export interface ConvertOptions {
   /** Runs of the text that are used, from its beginning; default 16 of 256 tokens. */
   calibrationWindows?: number;
   calibrationWindowTokens?: number;
-  /** What is done to the NPU's weights without changing the float model; default {@link DEFAULT_TRANSFORM}. */
+  /** What is done to the NPU's weights without changing the float model; default `rotate` where the hidden size allows it. */
   transform?: Transform;
   /** Rows of a chunk that the NPU graphs are built for; default 128. */
   chunk?: number;
@@ -349,12 +349,10 @@ function asLutraError(error: unknown, signal: AbortSignal | undefined): unknown 
   });
 }
 
-export const DEFAULT_TRANSFORM: Transform = 'none';
-
 /** Throws LUTRA_UNSUPPORTED when the model cannot have the transform that is asked for. */
-function transformOf({ transform = DEFAULT_TRANSFORM }: ConvertOptions, { arch }: ModelSource): Transform {
+function transformOf({ transform }: ConvertOptions, { arch }: ModelSource): Transform {
   if (transform === 'rotate') checkRotatable(arch.hidden);
-  return transform;
+  return transform ?? (canRotate(arch.hidden) ? 'rotate' : 'none');
 }
 
 /** Throws LUTRA_INVALID_ARGUMENT. */
@@ -363,7 +361,7 @@ function npuChoice({ precision, goal }: ConvertOptions): NpuChoice | null {
     throw new LutraError('LUTRA_INVALID_ARGUMENT', 'A goal chooses the precisions that are given', 'Give one of the two.');
   if (precision === null) return null;
   if (precision !== undefined) return { precision: checkPrecision(precision) };
-  return goal ? { goal: checkGoal(goal), strict: true } : { precision: checkPrecision(DEFAULT_PRECISION) };
+  return { goal: checkGoal(goal ?? DEFAULT_GOAL), strict: goal !== undefined };
 }
 
 /** Everything that can be refused without reading the weights is refused here, before anything is written. */

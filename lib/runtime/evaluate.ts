@@ -130,6 +130,8 @@ export class Comparison {
 export interface EvaluateOptions {
   windows: number;
   windowTokens: number;
+  /** Tokens at the beginning of the text that no window may have, such as those that were calibrated on; default 0. */
+  skip?: number;
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
 }
@@ -169,8 +171,8 @@ function commonTokens(model: Model, reference: Model, text: string): number[] {
  * `reference` may be the same model. Throws LUTRA_INVALID_ARGUMENT when the text is other tokens to it.
  */
 export async function evaluate(model: Model, reference: Model, text: string, options: EvaluateOptions): Promise<Evaluation> {
-  const { windows, windowTokens, onProgress, signal } = options;
-  const tokens = commonTokens(model, reference, text);
+  const { windows, windowTokens, skip = 0, onProgress, signal } = options;
+  const tokens = commonTokens(model, reference, text).slice(skip);
   const starts = windowStarts(tokens.length, windows, windowTokens);
   const session = await model.createSession();
   const referenceSession = reference === model ? session : await reference.createSession();

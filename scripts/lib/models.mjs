@@ -11,18 +11,25 @@ const cache = resolve(root, process.env.LUTRA_CACHE || '.cache');
 const gguf = join(cache, 'gguf', 'SmolLM2-135M-Instruct.Q4_1.gguf');
 const text = join(cache, 'text', 'lcet10.txt');
 
+/** Nothing to choose, so that tests need not wait for it, and no rotation: what figures of the docs were measured on. */
+const given = ['--precision', 'qkv=w8a8s,o=w8a8s,gateup=w8a16,down=w8a16', '--transform', 'none'];
+
 /** Flags of `lutra convert` by name of the model directory. `bias`: the model is first written as one of Qwen2 with biases up to that. `asked`: made only when it is named. */
 const models = {
-  'smollm2-135m': { flags: [] },
-  'smollm2-135m-w8a16': { flags: ['--precision', 'all=w8a16'] },
+  'smollm2-135m': { flags: given },
+  'smollm2-135m-w8a16': { flags: ['--precision', 'all=w8a16', '--transform', 'none'] },
   // Every linear with 8-bit activations.
-  'smollm2-135m-int8': { flags: ['--precision', 'qkv=w8a8,o=w8a8s,gateup=w8a8,down=w8a8s', '--transform', 'rotate'] },
+  'smollm2-135m-int8': { flags: ['--precision', 'qkv=w8a8,o=w8a8s,gateup=w8a8,down=w8a8s'] },
+  // Chosen by the machine: ten minutes each.
+  'smollm2-135m-auto': { flags: [], asked: true },
+  'smollm2-135m-share100': { flags: ['--int8-share', '1'], asked: true },
+  'smollm2-135m-share90': { flags: ['--int8-share', '0.9'], asked: true },
   // What the recipe is measured against: static ranges from the maximum, nothing repaired.
-  'smollm2-135m-naive': { flags: ['--precision', 'all=w8a8', '--method', 'max'] },
+  'smollm2-135m-naive': { flags: ['--precision', 'all=w8a8', '--method', 'max', '--transform', 'none'] },
   // Of the benchmark of decoding.
   'smollm2-135m-head-w4g32': { flags: ['--lm-head', 'w4g32', '--cpu-only'], asked: true },
-  'smollm2-135m-qwen2': { flags: [], bias: 0 },
-  'smollm2-135m-qwen2-biased': { flags: [], bias: 0.1 },
+  'smollm2-135m-qwen2': { flags: given, bias: 0 },
+  'smollm2-135m-qwen2-biased': { flags: given, bias: 0.1 },
 };
 
 /** Files that decide what a conversion gives. */
@@ -35,7 +42,7 @@ function sources(directory) {
 
 function stampOf(model) {
   const hash = createHash('sha256').update(JSON.stringify(model));
-  for (const directory of ['lib/convert', 'lib/calibrate', 'lib/graph', 'lib/models', 'native']) {
+  for (const directory of ['lib/convert', 'lib/calibrate', 'lib/choose', 'lib/graph', 'lib/models', 'native']) {
     for (const file of sources(directory)) hash.update(file.slice(root.length)).update(readFileSync(file));
   }
   if ('bias' in model) hash.update(readFileSync(join(root, 'scripts/lib/qwen2.mjs')));

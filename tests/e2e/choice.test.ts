@@ -31,7 +31,6 @@ function convert(name: string, options: Partial<ConvertOptions> = {}): Promise<M
     calibrationWindowTokens: 64,
     chunk: CHUNK,
     threads: 2,
-    transform: 'rotate',
     onProgress: ({ stage, done, total }) => {
       stages.add(stage);
       expect(done).toBeLessThanOrEqual(total);

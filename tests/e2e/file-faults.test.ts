@@ -45,7 +45,7 @@ function digest(directory: string): string {
 }
 
 const convert = (output: string): string[] => [
-  ...['convert', files.path, '-o', output, '--text', join(root, 'model.txt')],
+  ...['convert', files.path, '-o', output, '--text', join(root, 'model.txt'), '--precision', 'down=w8a16'],
   ...['--windows', '1', '--window-tokens', '16', '--chunk', '8', '--threads', '1'],
 ];
 

@@ -18,7 +18,21 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 /** Converts and answers; the ranges that the calibration found, and the answer. */
 async function answered(name: string, input: string, ...flags: string[]): Promise<{ linears: unknown; text: string }> {
   const output = join(root, name);
-  const convert = ['convert', input, '-o', output, '--text', join(root, 'text.txt'), '--window-tokens', '32', '--chunk', '16', '--json'];
+  const convert = [
+    'convert',
+    input,
+    '-o',
+    output,
+    '--text',
+    join(root, 'text.txt'),
+    '--window-tokens',
+    '32',
+    '--chunk',
+    '16',
+    '--precision',
+    'down=w8a16',
+    '--json',
+  ];
   const converted = await lutra([...convert, ...flags]);
   expect(converted.code, converted.stderr).toBe(0);
   const run = await lutra(['run', output, '--prompt', 'hello world', '--raw', '--max-tokens', '8', '--npu', 'host', '--json']);

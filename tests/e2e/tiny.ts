@@ -220,6 +220,7 @@ export async function makeTiny(
     calibrationWindowTokens: 64,
     chunk: CHUNK,
     threads: 1,
+    transform: 'none',
     ...weights,
   });
   return { ...file, directory, spec };

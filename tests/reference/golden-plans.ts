@@ -13,7 +13,7 @@ export const DEFAULT: TinyPrecision = { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a16
 export const SHADOWED: TinyPrecision = { qkv: 'w8a8s', o: 'w8a8s', gateup: 'w8a8', down: 'w8a8s' };
 
 export const GOLDENS: Record<string, { model: TinyOptions; options: GoldenOptions }> = {
-  'tiny-npu-default': { model: { type: 'q4_1', precision: DEFAULT }, options: { mode: 'npu' } },
+  'tiny-npu-default': { model: { type: 'q4_1', precision: DEFAULT, transform: 'rotate' }, options: { mode: 'npu' } },
   'tiny-npu-w8a16': { model: { type: 'q8_0', precision: all('w8a16'), arch: { tied: false } }, options: { mode: 'npu' } },
   'tiny-npu-w8f16': { model: { type: 'f16', precision: all('w8f16'), arch: { qkvBias: true } }, options: { mode: 'npu' } },
   'tiny-npu-w8a8': { model: { type: 'q4_0', precision: all('w8a8'), signedInputs: true }, options: { mode: 'npu', chunk: 4 } },

@@ -67,6 +67,7 @@ function convert(options: Partial<ConvertOptions> = {}): Promise<ModelSpec> {
     calibrationWindowTokens: 32,
     calibrationWindows: 4,
     precision: DEFAULT_PRECISION,
+    transform: 'none',
     ...options,
   });
 }
