@@ -3,34 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { nearest } from '../runtime/options.js';
 import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
-import { benchKernelsCommand } from './bench.js';
-import { calibrateCommand } from './calibrate.js';
-import { compileCommand } from './compile.js';
-import { convertCommand } from './convert.js';
-import { doctorCommand } from './doctor.js';
-import { evalCommand } from './eval.js';
-import { inspectCommand } from './inspect.js';
+import { commands } from './commands.js';
 import { describeError, errorObject, exitCodeOf, note, print, printJson } from './output.js';
-import { qnnInfoCommand } from './qnn.js';
-import { qnnProbeCommand } from './qnn-probe.js';
-import { qnnQuarantineCommand } from './qnn-quarantine.js';
-import { runCommand } from './run.js';
-import { serveCommand } from './serve.js';
-
-const commands: readonly Command[] = [
-  convertCommand,
-  calibrateCommand,
-  compileCommand,
-  runCommand,
-  serveCommand,
-  inspectCommand,
-  evalCommand,
-  doctorCommand,
-  qnnInfoCommand,
-  qnnProbeCommand,
-  qnnQuarantineCommand,
-  benchKernelsCommand,
-];
 
 function version(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
