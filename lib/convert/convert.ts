@@ -34,6 +34,7 @@ import { denseOf, writeCalibrationRotation, writeNpuWeights } from './npu-weight
 import { checkGoal, checkPrecision, type PrecisionByKind } from './precision.js';
 import { type Rotation, rotationOf } from './rotation.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
+import { Scratch } from './scratch.js';
 import { type CpuTensor, cpuData, cpuEntry, type ModelSource, type PackAddon } from './tensors.js';
 import { textWindows } from './windows.js';
 
@@ -126,12 +127,12 @@ async function writeCpuWeights(
   const entries = orders.map(([name, order]): SafetensorsEntry => ({ name, dtype: 'U32', shape: [order.length] }));
   const writer = await SafetensorsWriter.create(path, [...tensors.map(cpuEntry), ...entries]);
   const total = tensors.reduce((bytes, { source: { bytes: own } }) => bytes + own, 0);
-  const threads = options.threads ?? availableParallelism();
+  const tools = { addon: options.addon, scratch: new Scratch(), threads: options.threads ?? availableParallelism() };
   let done = 0;
   try {
     for (const tensor of tensors) {
       const importance = moments?.get(tensor.name) ?? null;
-      for await (const data of cpuData(tensor, options.addon, { importance, threads })) {
+      for await (const data of cpuData(tensor, { ...tools, importance })) {
         options.signal?.throwIfAborted();
         await writer.write(tensor.name, data);
       }
@@ -235,6 +236,7 @@ async function chosenOf(
     rotation,
     tensors: new Map(source.tensors.map((tensor) => [tensor.name, tensor])),
     addon: options.addon,
+    threads: options.threads ?? availableParallelism(),
     trialScales: scales,
     onLayer: layerProgress(context, 'trial weights'),
   });
@@ -327,6 +329,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
       rotation,
       tensors: byName,
       addon: options.addon,
+      threads: options.threads ?? availableParallelism(),
       onLayer,
     });
     spec = { ...spec, linears, calibration: record, hashes: { ...hashes, npu } };

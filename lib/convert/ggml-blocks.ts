@@ -1,7 +1,7 @@
 /** Rows of ggml's block types as they are packed, kept bit for bit. */
 import { DTYPES } from '../graph/dtype.js';
 import { notFiniteHalf } from './floats.js';
-import { checkFinite, type PackAddon, type Slab } from './tensors.js';
+import { checkFinite, type Slab, type SlabTools } from './tensors.js';
 
 export type GgmlBlocks = 'q4_0' | 'q4_1' | 'q8_0';
 
@@ -20,12 +20,17 @@ export function ggmlSlab(
   type: GgmlBlocks,
   bytes: Uint8Array,
   { first, rows, cols }: { first: number; rows: number; cols: number },
-  addon: PackAddon,
+  { addon, scratch }: SlabTools,
 ): Slab {
   const { code } = DTYPES[type];
   checkFinite(path, name, notFiniteHalf(blockHalves(bytes, type)));
   const packed = addon.packGgml(code, bytes, rows, cols);
-  return { first, rows, stored: () => packed, floats: () => addon.dequantizePacked(code, packed, rows, cols) };
+  return {
+    first,
+    rows,
+    stored: () => packed,
+    floats: () => addon.dequantizePacked(code, packed, rows, cols, scratch.floats('slab', rows * cols)),
+  };
 }
 
 /** Scales and minima of blocks. */

@@ -8,7 +8,7 @@ import { ggmlSlab } from './ggml-blocks.js';
 import type { GgufFile, GgufTensor } from './gguf.js';
 import { GGUF_LINEARS } from './gguf-arch.js';
 import { unpermuteRows } from './rows.js';
-import { type CpuTensor, lowBitSlab, type PackAddon, plainSlab, type Slab, slabRanges } from './tensors.js';
+import { type CpuTensor, lowBitSlab, plainSlab, type Slab, type SlabTools, slabRanges } from './tensors.js';
 import { ternaryRows } from './ternary.js';
 
 /** Where a tensor lies and what has to be done to its rows. */
@@ -33,7 +33,7 @@ function importType(file: GgufFile, source: GgufTensor): CpuType {
 
 function sourceOf(stored: Stored): CpuTensor['source'] {
   const { source } = stored;
-  return { name: source.name, bytes: source.rows * source.rowBytes, slabs: (addon) => slabs(stored, addon) };
+  return { name: source.name, bytes: source.rows * source.rowBytes, slabs: (tools) => slabs(stored, tools) };
 }
 
 function vector(file: GgufFile, name: string, from: string, length: number, headDim = 1): CpuTensor {
@@ -92,15 +92,15 @@ function linearTensors(file: GgufFile, arch: ArchSpec, family: GgufFamily, layer
 }
 
 /** Source rows in the original order. */
-async function* slabs({ file, source, imported, headDim, vector }: Stored, addon: PackAddon): AsyncGenerator<Slab> {
+async function* slabs({ file, source, imported, headDim, vector }: Stored, tools: SlabTools): AsyncGenerator<Slab> {
   const { rows, cols, rowBytes, name, type } = source;
   // Of a vector, the elements are what moves.
   const unit = vector ? type.bytes : rowBytes;
   for (const { first, count } of slabRanges(rows, rowBytes, headDim)) {
-    const read = await file.readRows(source, first, count);
+    const read = await file.readRows(source, first, count, tools.scratch.bytes('read', count * rowBytes));
     const bytes = headDim > 1 ? unpermuteRows(read, unit, headDim) : read;
-    if (isBlockType(imported)) yield packedSlab(file.path, source, imported, bytes, { first, rows: count, cols }, addon);
-    else yield plainSlab(file.path, name, plainType(source), bytes, { first, rows: count, vector });
+    if (isBlockType(imported)) yield packedSlab(file.path, source, imported, bytes, { first, rows: count, cols }, tools);
+    else yield plainSlab(file.path, name, plainType(source), bytes, { first, rows: count, vector }, tools);
   }
 }
 
@@ -111,11 +111,11 @@ function packedSlab(
   imported: BlockType,
   bytes: Uint8Array,
   place: { first: number; rows: number; cols: number },
-  addon: PackAddon,
+  tools: SlabTools,
 ): Slab {
   if (!needsWholeBlocks(imported))
-    return lowBitSlab(addon, imported, ternaryRows(path, source.name, source.type.name, bytes), { ...place, order: null });
-  return ggmlSlab(path, source.name, imported, bytes, place, addon);
+    return lowBitSlab(tools, imported, ternaryRows(path, source.name, source.type.name, bytes), { ...place, order: null });
+  return ggmlSlab(path, source.name, imported, bytes, place, tools);
 }
 
 function plainType(source: GgufTensor): 'F32' | 'F16' | 'BF16' {

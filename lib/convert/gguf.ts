@@ -120,9 +120,13 @@ export class GgufFile {
     return tensor;
   }
 
-  /** Bytes of `count` rows from `first` on. */
-  async readRows(tensor: GgufTensor, first: number, count: number): Promise<Uint8Array> {
-    const bytes = Buffer.allocUnsafeSlow(count * tensor.rowBytes);
+  /** Bytes of `count` rows from `first` on. They fill `bytes`, when there is one. */
+  async readRows(
+    tensor: GgufTensor,
+    first: number,
+    count: number,
+    bytes: Uint8Array = new Uint8Array(count * tensor.rowBytes),
+  ): Promise<Uint8Array> {
     await readFully(this.handle, bytes, tensor.offset + first * tensor.rowBytes, this.path);
     return bytes;
   }

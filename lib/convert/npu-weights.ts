@@ -5,9 +5,10 @@ import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, FileHashes, LinearName, LinearSpec } from '../graph/spec.js';
 import { gainedSigns, LINEAR_NAMES, linearKey, linearShape, type NormName, ROTATION } from '../models/index.js';
 import { halvesOf, toHalf } from './floats.js';
-import { gained, type Rotation, rotateInputs, rotateOutputs } from './rotation.js';
+import { gained, type Rotation } from './rotation.js';
 import { type SafetensorsEntry, SafetensorsWriter } from './safetensors.js';
-import { type CpuTensor, denseF32, type PackAddon } from './tensors.js';
+import { Scratch } from './scratch.js';
+import { type CpuTensor, denseF32, type FoldOptions, type FoldRotation, type PackAddon } from './tensors.js';
 
 const NORMS: readonly NormName[] = ['attn_norm', 'ffn_norm'];
 
@@ -65,16 +66,18 @@ export interface NpuWeightsInput {
   addon: PackAddon;
   /** For trials, which have the rotation from calibration and scales of their own: takes the scales, by `layers.N.NAME`, and the file has neither. */
   trialScales?: Map<string, Float32Array>;
+  threads: number;
   /** Called before each layer; may throw to stop. */
   onLayer: (layer: number) => void;
 }
 
-/** Writes the file at `path`. One tensor is in memory at a time. */
+/** Writes the file at `path`. A few rows are in memory at a time, all of one matrix where the rotation mixes them, and its codes where they are transposed. */
 export async function writeNpuWeights(path: string, input: NpuWeightsInput): Promise<FileHashes> {
   const { arch, rotation, onLayer } = input;
   const forTrials = input.trialScales !== undefined;
   const entries = npuEntries(arch, input.linears, rotation).filter(({ name }) => !(forTrials && /^rotation\.|\.scale$/.test(name)));
   const writer = await SafetensorsWriter.create(path, entries);
+  const scratch = new Scratch();
   try {
     await writer.write('zeros.f16', new Uint16Array(arch.hidden));
     if (rotation) {
@@ -84,7 +87,7 @@ export async function writeNpuWeights(path: string, input: NpuWeightsInput): Pro
     }
     for (let layer = 0; layer < arch.layers; layer++) {
       onLayer(layer);
-      await writeLayer(writer, input, layer);
+      await writeLayer(writer, input, scratch, layer);
     }
     return await writer.finish();
   } finally {
@@ -96,21 +99,21 @@ type Dense = (name: string) => Promise<Float32Array>;
 
 /** Gives the values of tensors by name. */
 export function denseOf(tensors: ReadonlyMap<string, CpuTensor>, addon: PackAddon): Dense {
-  return async (name) => {
-    const tensor = tensors.get(name);
-    if (!tensor) throw new LutraError('LUTRA_INTERNAL', `tensor ${name} is not listed`);
-    return denseF32(tensor, addon);
-  };
+  return (name) => denseF32(tensorOf(tensors, name), addon);
 }
 
-/** Values of a linear in the basis of the NPU. */
-async function folded(dense: Dense, layer: number, name: LinearName, rotation: Rotation | null): Promise<Float32Array> {
-  const values = await dense(linearKey(layer, name));
-  if (!rotation) return values;
+function tensorOf(tensors: ReadonlyMap<string, CpuTensor>, name: string): CpuTensor {
+  const tensor = tensors.get(name);
+  if (!tensor) throw new LutraError('LUTRA_INTERNAL', `tensor ${name} is not listed`);
+  return tensor;
+}
+
+/** What the weights of a linear are rotated by: its inputs when it reads a norm, its outputs otherwise. */
+async function foldRotation(dense: Dense, layer: number, name: LinearName, rotation: Rotation | null): Promise<FoldRotation | null> {
+  if (!rotation) return null;
+  const { signs, matrix } = rotation;
   const norm = NORM_OF[name];
-  if (norm) rotateInputs(values, gained(rotation.signs, await dense(`layers.${layer}.${norm}`)), rotation);
-  else rotateOutputs(values, values.length / rotation.signs.length, rotation);
-  return values;
+  return { diagonal: norm ? gained(signs, await dense(`layers.${layer}.${norm}`)) : signs, matrix };
 }
 
 /** Writes what calibration in the basis of the NPU wants beside the model's own tensors. */
@@ -136,31 +139,68 @@ export async function writeCalibrationRotation(path: string, rotation: Rotation,
   }
 }
 
-async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, layer: number): Promise<void> {
-  const { path, arch, linears, rotation, tensors, addon } = input;
-  const dense = denseOf(tensors, addon);
-  for (const norm of rotation ? [] : NORMS) {
+async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, scratch: Scratch, layer: number): Promise<void> {
+  const dense = denseOf(input.tensors, input.addon);
+  for (const norm of input.rotation ? [] : NORMS) {
     const name = `layers.${layer}.${norm}`;
     await writer.write(`${name}.f16`, halvesOf(await dense(name), name));
   }
   for (const name of LINEAR_NAMES) {
     const key = linearKey(layer, name);
-    const [rows, cols] = linearShape(arch, name);
-    const { codes, scales } = addon.quantizeS8(
-      await folded(dense, layer, name, rotation),
-      rows,
-      cols,
-      linearOf(linears, key).layout === 'conv',
-    );
-    if (!scales.every((scale) => Number.isFinite(scale))) {
-      throw new LutraError('LUTRA_BAD_FILE', `${path}: weights of ${key} are not finite numbers`, 'Export the file again.');
-    }
-    await writer.write(`${key}.w8`, codes);
+    const rotation = await foldRotation(dense, layer, name, input.rotation);
+    const scales = await writeCodes(writer, input, scratch, {
+      key,
+      shape: linearShape(input.arch, name),
+      rotation,
+      outputs: NORM_OF[name] === undefined,
+    });
     const factors = input.factors.get(key);
-    // A channel of zeros has codes 0 under any scale, but QNN wants one above 0.
-    const stored = scales.map((scale, i) => (scale === 0 ? 1 : scale / (factors?.[i] ?? 1)));
+    const stored = factors ? scales.map((scale, i) => scale / (factors[i] ?? 1)) : scales;
     if (input.trialScales) input.trialScales.set(key, stored);
     else await writer.write(`${key}.scale`, stored);
     if (factors) await writer.write(`${key}.factors.f16`, halvesOf(factors, `factors of ${key}`));
   }
+}
+
+interface FoldedLinear {
+  key: string;
+  shape: readonly [number, number];
+  rotation: FoldRotation | null;
+  /** Whether the rotation is of the outputs. */
+  outputs: boolean;
+}
+
+/** Writes the codes of a linear and gives their scales. */
+async function writeCodes(
+  writer: SafetensorsWriter,
+  input: NpuWeightsInput,
+  scratch: Scratch,
+  linear: FoldedLinear,
+): Promise<Float32Array> {
+  const { addon, linears, tensors, threads } = input;
+  const { key, shape, rotation } = linear;
+  const [rows, cols] = shape;
+  const tensor = tensorOf(tensors, key);
+  const transpose = linearOf(linears, key).layout === 'conv';
+  const outputs = rotation !== null && linear.outputs;
+  const scales = new Float32Array(rows);
+  const fold = async (part: Pick<FoldOptions, 'values' | 'rows' | 'first' | 'codes'>): Promise<void> => {
+    if (await addon.foldS8({ ...part, cols, total: rows, rotation, outputs, transpose, scales, threads })) return;
+    throw new LutraError('LUTRA_BAD_FILE', `${input.path}: weights of ${key} are not finite numbers`, 'Export the file again.');
+  };
+  const whole = outputs || transpose ? scratch.codes('matrix', rows * cols) : null;
+  const matrix = outputs ? scratch.floats('matrix', rows * cols) : null;
+  for await (const slab of tensor.source.slabs({ addon, scratch })) {
+    const values = slab.floats();
+    if (matrix) {
+      matrix.set(values, slab.first * cols);
+      continue;
+    }
+    const codes = whole ?? scratch.codes('slab', values.length);
+    await fold({ values, rows: slab.rows, first: slab.first, codes });
+    if (!whole) await writer.write(`${key}.w8`, codes);
+  }
+  if (matrix && whole) await fold({ values: matrix, rows, first: 0, codes: whole });
+  if (whole) await writer.write(`${key}.w8`, whole);
+  return scales;
 }

@@ -6,8 +6,8 @@
 import { type BlockType, DTYPES, isBlockType, type LowBitType, lowBitFormat, needsWholeBlocks } from '../graph/dtype.js';
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, CpuType, TensorSpec } from '../graph/spec.js';
-import { floatsOf, notFinite } from './floats.js';
 import type { SafetensorsEntry } from './safetensors.js';
+import { Scratch } from './scratch.js';
 import type { TokenizerFiles } from './tokenizer-json.js';
 
 /** The native functions that conversion needs; a part of the addon. */
@@ -24,11 +24,52 @@ export interface PackAddon {
     importance: Float32Array | null,
     threads?: number,
   ): Uint8Array;
-  dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
-  quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
+  /** Into `out` when there is one. */
+  dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number, out?: Float32Array): Float32Array;
+  /** Little-endian numbers as F32, exactly. False when one is infinite or no number. */
+  widen(type: FloatType, bytes: Uint8Array, out: Float32Array): boolean;
+  foldS8(options: FoldOptions): Promise<boolean>;
 }
 
-/** Consecutive rows of a tensor in the order of the original model; a multiple of 16 except at the end. */
+export type FloatType = 'F32' | 'F16' | 'BF16';
+
+/** What vectors are multiplied by: v becomes (v ∘ diagonal) · (H ⊗ matrix), H the normalised Hadamard matrix. */
+export interface FoldRotation {
+  diagonal: Float32Array;
+  /** Row major. */
+  matrix: Float32Array;
+}
+
+/**
+ * Rows of a matrix, rotated, as 8-bit codes with a scale per row: max|w| / 127, codes half to even. Resolves to false when a weight is infinite or no number. The arrays may neither
+ * be read nor written nor detached until it has settled.
+ */
+export interface FoldOptions {
+  /** [rows × cols]; overwritten when there is a rotation. */
+  values: Float32Array;
+  rows: number;
+  cols: number;
+  /** The first of the rows in the whole matrix, which has `total`. */
+  first: number;
+  total: number;
+  rotation: FoldRotation | null;
+  /** Whether the rotation is of the columns (each has one element of every output), which wants all rows at once, rather than of the rows. */
+  outputs: boolean;
+  /** Whether codes are those of the whole matrix, [cols × total]; else of the rows, [rows × cols]. */
+  transpose: boolean;
+  codes: Int8Array;
+  /** Of the whole matrix. */
+  scales: Float32Array;
+  threads: number;
+}
+
+/** What slabs are made with. */
+export interface SlabTools {
+  addon: PackAddon;
+  scratch: Scratch;
+}
+
+/** Consecutive rows of a tensor in the order of the original model; a multiple of 16 except at the end. Valid until the next slab is asked for with the same tools. */
 export interface Slab {
   first: number;
   rows: number;
@@ -44,7 +85,7 @@ export interface TensorSource {
   name: string;
   /** That are read. */
   bytes: number;
-  slabs(addon: PackAddon): AsyncGenerator<Slab>;
+  slabs(tools: SlabTools): AsyncGenerator<Slab>;
 }
 
 /** One tensor of cpu.safetensors. */
@@ -117,21 +158,25 @@ export function* slabRanges(rows: number, rowBytes: number, unit = 1): Generator
 
 /** `at`: of the first bad value in a slab; below 0: there is none. */
 export function checkFinite(path: string, name: string, at: number): void {
-  if (at < 0) return;
-  throw new LutraError('LUTRA_BAD_FILE', `${path}: tensor ${name} holds infinities or what is no number`, 'Export the file again.');
+  if (at >= 0) throw notFiniteError(path, name);
+}
+
+function notFiniteError(path: string, name: string): LutraError {
+  return new LutraError('LUTRA_BAD_FILE', `${path}: tensor ${name} holds infinities or what is no number`, 'Export the file again.');
 }
 
 /** Rows of F32, F16 or BF16 as they are, checked. Vectors are F32 whatever the file has. */
 export function plainSlab(
   path: string,
   name: string,
-  type: 'F32' | 'F16' | 'BF16',
+  type: FloatType,
   bytes: Uint8Array,
   place: { first: number; rows: number; vector: boolean },
+  { addon, scratch }: SlabTools,
 ): Slab {
   const { vector, ...rows } = place;
-  const floats = floatsOf(type, bytes);
-  checkFinite(path, name, notFinite(floats));
+  const floats = scratch.floats('slab', bytes.length / (type === 'F32' ? 4 : 2));
+  if (!addon.widen(type, bytes, floats)) throw notFiniteError(path, name);
   return { ...rows, stored: () => (type === 'F16' && !vector ? bytes : floats), floats: () => floats };
 }
 
@@ -144,7 +189,7 @@ export interface LowBitRows {
 
 /** Rows of a low-bit type. `order`: for each stored column the input's; null: the same. */
 export function lowBitSlab(
-  addon: PackAddon,
+  { addon, scratch }: SlabTools,
   type: LowBitType,
   { codes, scales, offsets }: LowBitRows,
   place: { first: number; rows: number; cols: number; order: Uint32Array | null },
@@ -153,9 +198,9 @@ export function lowBitSlab(
   const { code } = DTYPES[type];
   const packed = addon.packLowBit(code, rows, cols, codes, scales, offsets);
   const floats = (): Float32Array => {
-    const values = addon.dequantizePacked(code, packed, rows, cols);
+    const values = addon.dequantizePacked(code, packed, rows, cols, scratch.floats('slab', rows * cols));
     if (order === null) return values;
-    const out = new Float32Array(values.length);
+    const out = scratch.floats('ordered', values.length);
     for (let row = 0; row < rows; row++) {
       for (let col = 0; col < cols; col++) out[row * cols + order[col]!] = values[row * cols + col]!;
     }
@@ -164,25 +209,21 @@ export function lowBitSlab(
   return { first, rows, stored: () => packed, floats };
 }
 
-/** How values are quantised anew. */
-export interface Requantising {
+/** How values are quantised anew, and with what. */
+export interface Requantising extends SlabTools {
   /** [cols]: how much the columns matter; null: all alike. */
   importance: Float32Array | null;
   threads: number;
 }
 
 /** Data of a tensor as cpu.safetensors holds them, in pieces. */
-export async function* cpuData(
-  tensor: CpuTensor,
-  addon: PackAddon,
-  { importance, threads }: Requantising,
-): AsyncGenerator<ArrayBufferView> {
+export async function* cpuData(tensor: CpuTensor, { importance, threads, ...tools }: Requantising): AsyncGenerator<ArrayBufferView> {
   const { name, source, type, imported, shape } = tensor;
   const [, cols = 1] = shape;
-  for await (const slab of source.slabs(addon)) {
+  for await (const slab of source.slabs(tools)) {
     if (type !== imported) {
       if (!isBlockType(type)) throw new LutraError('LUTRA_INTERNAL', `${name} cannot become ${type}`);
-      yield addon.quantizeLowBit(DTYPES[type].code, slab.floats(), slab.rows, cols, importance, threads);
+      yield tools.addon.quantizeLowBit(DTYPES[type].code, slab.floats(), slab.rows, cols, importance, threads);
       continue;
     }
     const data = slab.stored();
@@ -196,6 +237,6 @@ export async function* cpuData(
 export async function denseF32(tensor: CpuTensor, addon: PackAddon): Promise<Float32Array> {
   const [rows = 1, cols = 1] = tensor.shape;
   const out = new Float32Array(rows * cols);
-  for await (const slab of tensor.source.slabs(addon)) out.set(slab.floats(), slab.first * cols);
+  for await (const slab of tensor.source.slabs({ addon, scratch: new Scratch() })) out.set(slab.floats(), slab.first * cols);
   return out;
 }

@@ -163,6 +163,21 @@ export interface NativeEngine {
   dispose(): Promise<string | undefined>;
 }
 
+/** The arrays belong to the addon until the call has settled. */
+export interface NativeFold {
+  values: Float32Array;
+  rows: number;
+  cols: number;
+  first: number;
+  total: number;
+  rotation: { diagonal: Float32Array; matrix: Float32Array } | null;
+  outputs: boolean;
+  transpose: boolean;
+  codes: Int8Array;
+  scales: Float32Array;
+  threads: number;
+}
+
 export interface NativeAddon {
   openEngine(options: EngineOptions): Promise<NativeEngine>;
   /** Identity and supported operations of a QNN library. */
@@ -183,10 +198,12 @@ export interface NativeAddon {
     importance: Float32Array | null,
     threads?: number,
   ): Uint8Array;
-  /** Expands a packed or ggml weight to F32, row major. */
-  dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number): Float32Array;
-  /** S8 per output channel: w [rows × cols] F32 → codes ([rows, cols], or [cols, rows] when `transpose`) and scales max|w| / 127. */
-  quantizeS8(weights: Float32Array, rows: number, cols: number, transpose: boolean): { codes: Int8Array; scales: Float32Array };
+  /** Expands a packed or ggml weight to F32, row major; into `out` when there is one. */
+  dequantizePacked(type: number, packed: Uint8Array, rows: number, cols: number, out?: Float32Array): Float32Array;
+  /** Little-endian numbers as F32, exactly. False when one is infinite or no number. */
+  widen(type: 'F32' | 'F16' | 'BF16', bytes: Uint8Array, out: Float32Array): boolean;
+  /** Rotates and quantises weights beside JavaScript's thread: FoldOptions of `lib/convert/tensors.ts`. */
+  foldS8(options: NativeFold): Promise<boolean>;
   /**
    * Logits beside those of a reference, [rows × vocab] both; `next`: the token that followed each row. Four figures a row: KL(reference ‖ logits), −ln of the probability of the token that
    * followed, the same of the reference (nats), 1 where both have the same most likely token, else 0.

@@ -133,8 +133,9 @@ function wrapAddon(addon: NativeAddon): NativeAddon {
     packLowBit: (type, rows, cols, codes, scales, offsets) => guard(() => addon.packLowBit(type, rows, cols, codes, scales, offsets)),
     quantizeLowBit: (type, weights, rows, cols, importance, threads) =>
       guard(() => addon.quantizeLowBit(type, weights, rows, cols, importance, threads)),
-    dequantizePacked: (type, packed, rows, cols) => guard(() => addon.dequantizePacked(type, packed, rows, cols)),
-    quantizeS8: (weights, rows, cols, transpose) => guard(() => addon.quantizeS8(weights, rows, cols, transpose)),
+    dequantizePacked: (type, packed, rows, cols, out) => guard(() => addon.dequantizePacked(type, packed, rows, cols, out)),
+    widen: (type, bytes, out) => guard(() => addon.widen(type, bytes, out)),
+    foldS8: (options) => guardAsync(() => addon.foldS8(options)),
     compareLogits: (logits, reference, next, threads) => guard(() => addon.compareLogits(logits, reference, next, threads)),
     cpuInfo: () => guard(() => addon.cpuInfo()),
     peakRss: () => guard(() => addon.peakRss()),

@@ -86,7 +86,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("packLowBit", pack_low_bit);
   add("quantizeLowBit", quantize_low_bit);
   add("dequantizePacked", dequantize_packed);
-  add("quantizeS8", quantize_s8);
+  add("foldS8", fold_s8);
+  add("widen", widen);
   add("compareLogits", compare_logits);
   add("cpuInfo", cpu_info);
   add("peakRss", peak_rss);

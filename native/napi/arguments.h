@@ -27,6 +27,10 @@ auto guarded(Napi::Env env, const Body& body) -> decltype(body()) {
   }
 }
 
+/// A view of a typed array's memory; valid while nothing runs in JavaScript. Throws Error(kInvalidArgument) that names it.
+template <class T>
+std::span<T> typed_array(const Napi::Value& value, const char* name, napi_typedarray_type type);
+
 /// Typed access to the properties of an options object or to positional arguments. Every getter throws Error(kInvalidArgument) that names the property,
 /// what it is and what it should be.
 class Arguments {
@@ -57,13 +61,17 @@ std::vector<uint32_t> u32s(const Napi::Object& object, const char* name);
 std::vector<std::byte> bytes(const Napi::Object& object, const char* name);
 
 template <class T>
-std::span<T> Arguments::array(size_t index, const char* name, napi_typedarray_type type) const {
-  const Napi::Value value = info_[index];
+std::span<T> typed_array(const Napi::Value& value, const char* name, napi_typedarray_type type) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
     throw Error(ErrorCode::kInvalidArgument, std::string(name) + " is not a typed array of the expected type");
   }
   const std::span<std::byte> memory = array_bytes(value, name);
   return {reinterpret_cast<T*>(memory.data()), memory.size() / sizeof(T)};
+}
+
+template <class T>
+std::span<T> Arguments::array(size_t index, const char* name, napi_typedarray_type type) const {
+  return typed_array<T>(info_[index], name, type);
 }
 
 }  // namespace lutra::addon

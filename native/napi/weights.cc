@@ -106,37 +106,11 @@ Napi::Value dequantize_packed(const Napi::CallbackInfo& info) {
     const kernels::PackedWeight weight{type, a.u32(2, "rows"), a.u32(3, "cols"), packed.data()};
     const size_t size = checked_packed_size(type, weight.rows, weight.cols);
     if (packed.size() != size) throw Error(ErrorCode::kInvalidArgument, "packed has " + std::to_string(packed.size()) + " bytes, expected " + std::to_string(size));
-    auto out = Napi::Float32Array::New(info.Env(), static_cast<size_t>(weight.rows) * weight.cols);
-    for (uint32_t r = 0; r < weight.rows; ++r) kernels::dequantize_row(weight, r, out.Data() + static_cast<size_t>(r) * weight.cols);
-    return out;
-  });
-}
-
-Napi::Value quantize_s8(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Arguments a(info);
-    const auto w = a.array<const float>(0, "weights", napi_float32_array);
-    const size_t rows = a.u32(1, "rows"), cols = a.u32(2, "cols");
-    const bool transpose = info[3].ToBoolean();
-    if (w.size() != rows * cols || w.empty()) throw Error(ErrorCode::kInvalidArgument, "weights has " + std::to_string(w.size()) + " elements, expected " + std::to_string(rows * cols));
-    auto codes = Napi::Int8Array::New(info.Env(), w.size());
-    auto scales = Napi::Float32Array::New(info.Env(), rows);
-    for (size_t r = 0; r < rows; ++r) {
-      float largest = 0;
-      for (size_t c = 0; c < cols; ++c) {
-        if (!std::isfinite(w[r * cols + c])) throw Error(ErrorCode::kBadFile, "a weight of row " + std::to_string(r) + " is not finite");
-        largest = std::max(largest, std::fabs(w[r * cols + c]));
-      }
-      const float scale = largest > 0 ? largest / 127.0f : 1.0f;
-      scales[r] = scale;
-      for (size_t c = 0; c < cols; ++c) {
-        const float q = std::nearbyint(w[r * cols + c] / scale);
-        codes[transpose ? c * rows + r : r * cols + c] = static_cast<int8_t>(std::clamp(q, -127.0f, 127.0f));
-      }
-    }
-    Napi::Object out = Napi::Object::New(info.Env());
-    out.Set("codes", codes);
-    out.Set("scales", scales);
+    const size_t elements = size_t{weight.rows} * weight.cols;
+    const Napi::Value out = info[4].IsUndefined() ? Napi::Float32Array::New(info.Env(), elements) : info[4];
+    const auto values = typed_array<float>(out, "out", napi_float32_array);
+    if (values.size() != elements) throw Error(ErrorCode::kInvalidArgument, "out has " + std::to_string(values.size()) + " elements, expected " + std::to_string(elements));
+    for (uint32_t r = 0; r < weight.rows; ++r) kernels::dequantize_row(weight, r, values.data() + size_t{r} * weight.cols);
     return out;
   });
 }

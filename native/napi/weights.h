@@ -22,6 +22,7 @@ void quantize_and_pack(const kernels::LowBitFormat& format, const float* w, cons
 Napi::Value pack_ggml(const Napi::CallbackInfo& info);
 Napi::Value dequantize_packed(const Napi::CallbackInfo& info);
 Napi::Value quantize_low_bit(const Napi::CallbackInfo& info);
-Napi::Value quantize_s8(const Napi::CallbackInfo& info);
+Napi::Value fold_s8(const Napi::CallbackInfo& info);
+Napi::Value widen(const Napi::CallbackInfo& info);
 
 }  // namespace lutra::addon

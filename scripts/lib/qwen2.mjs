@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 const dist = new URL('../../dist/', import.meta.url);
 const { hfConfig } = await import(new URL('convert/config.js', dist));
 const { openGguf } = await import(new URL('convert/gguf-source.js', dist));
+const { Scratch } = await import(new URL('convert/scratch.js', dist));
 const { loadAddon } = await import(new URL('native/loader.js', dist));
 
 const SHARDS = 4;
@@ -40,11 +41,11 @@ function noise(seed) {
 
 /** Tensors with their values as they are written, piece by piece. */
 function tensorsOf(source, bias) {
-  const addon = loadAddon();
+  const tools = { addon: loadAddon(), scratch: new Scratch() };
   const random = noise(1);
   return source.tensors.flatMap(({ name, shape, source: { slabs } }) => {
     async function* values() {
-      for await (const slab of slabs(addon)) yield slab.floats();
+      for await (const slab of slabs(tools)) yield slab.floats();
     }
     const own = { name: nameOf(name), shape, values };
     if (own.name === undefined) throw new Error(`tensor ${name} has no place in Qwen2`);

@@ -3,7 +3,7 @@
  * value + 1), and one scale for the whole matrix.
  */
 import { floatsOf, notFinite } from '../floats.js';
-import { checkFinite, lowBitSlab, slabRanges, type TensorSource } from '../tensors.js';
+import { checkFinite, lowBitSlab, type SlabTools, slabRanges, type TensorSource } from '../tensors.js';
 import type { Checkpoint } from './checkpoint.js';
 import type { LowBitMatrix } from './grouped.js';
 
@@ -27,7 +27,7 @@ export function openBitnet(checkpoint: Checkpoint, inverse: boolean, prefix: str
     source: {
       name: prefix,
       bytes: weight.end - weight.begin,
-      slabs: (addon) => slabs(checkpoint, inverse, prefix, rows, cols, addon),
+      slabs: (tools) => slabs(checkpoint, inverse, prefix, rows, cols, tools),
     },
   };
 }
@@ -38,16 +38,17 @@ async function* slabs(
   prefix: string,
   rows: number,
   cols: number,
-  addon: Parameters<TensorSource['slabs']>[0],
+  tools: SlabTools,
 ): ReturnType<TensorSource['slabs']> {
   const tensors = tensorsOf(checkpoint, prefix, rows, cols);
   const stored = floatsOf(tensors.scale.dtype as 'BF16' | 'F16' | 'F32', await checkpoint.read(tensors.scale));
   const scales = inverse ? stored.map((scale) => 1 / scale) : stored;
   for (const scale of [stored, scales]) checkFinite(checkpoint.path, `${prefix}.weight_scale`, notFinite(scale));
-  const packed = await checkpoint.read(tensors.weight);
+  const { begin, end } = tensors.weight;
+  const packed = await checkpoint.read(tensors.weight, 0, end - begin, tools.scratch.bytes('whole', end - begin));
   const quarter = rows / 4;
   for (const { first, count } of slabRanges(rows, cols)) {
-    const codes = new Uint8Array(count * cols);
+    const codes = tools.scratch.bytes('codes', count * cols);
     for (let row = 0; row < count; row++) {
       const part = Math.floor((first + row) / quarter);
       const from = (first + row - part * quarter) * cols;
@@ -59,6 +60,6 @@ async function* slabs(
       }
     }
     const place = { first, rows: count, cols, order: null };
-    yield lowBitSlab(addon, TYPE, { codes, scales: new Float32Array(count).fill(scales[0] ?? 0), offsets: null }, place);
+    yield lowBitSlab(tools, TYPE, { codes, scales: new Float32Array(count).fill(scales[0] ?? 0), offsets: null }, place);
   }
 }

@@ -15,10 +15,10 @@ export function openBlocks(checkpoint: Checkpoint, prefix: string, rows: number,
   const tensor = checkpoint.tensor(name, [dtype], [rows, cols]);
   if (cols % 32 !== 0) throw checkpoint.bad(`tensor ${name} has ${cols} columns, which are no whole blocks of ${dtype}`);
   const rowBytes = ggmlRowBytes(type, cols);
-  const slabs: TensorSource['slabs'] = async function* (addon) {
+  const slabs: TensorSource['slabs'] = async function* (tools) {
     for (const { first, count } of slabRanges(rows, rowBytes)) {
-      const bytes = await checkpoint.read(tensor, first * rowBytes, count * rowBytes);
-      yield ggmlSlab(checkpoint.path, name, type, bytes, { first, rows: count, cols }, addon);
+      const bytes = await checkpoint.read(tensor, first * rowBytes, count * rowBytes, tools.scratch.bytes('read', count * rowBytes));
+      yield ggmlSlab(checkpoint.path, name, type, bytes, { first, rows: count, cols }, tools);
     }
   };
   return { type, order: null, used: [name], source: { name, bytes: tensor.end - tensor.begin, slabs } };

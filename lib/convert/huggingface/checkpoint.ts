@@ -112,9 +112,13 @@ export class Checkpoint {
     );
   }
 
-  /** Bytes of a tensor, aligned for any element; from `begin` on when they are a part. */
-  async read({ file, begin, end }: CheckpointTensor, from = 0, bytes = end - begin - from): Promise<Uint8Array> {
-    const data = new Uint8Array(bytes);
+  /** Bytes of a tensor, aligned for any element; `bytes` from `from` on when they are a part. They fill `data`, when there is one. */
+  async read(
+    { file, begin, end }: CheckpointTensor,
+    from = 0,
+    bytes = end - begin - from,
+    data: Uint8Array = new Uint8Array(bytes),
+  ): Promise<Uint8Array> {
     await readFully(file.handle, data, begin + from, file.path);
     return data;
   }

@@ -7,7 +7,7 @@
 import type { BlockType, LowBitType } from '../../graph/dtype.js';
 import { fromHalf, toHalf } from '../../graph/half.js';
 import { floatsOf, notFinite } from '../floats.js';
-import { checkFinite, groupsOf, type LowBitRows, lowBitSlab, slabRanges, type TensorSource } from '../tensors.js';
+import { checkFinite, groupsOf, type LowBitRows, lowBitSlab, type SlabTools, slabRanges, type TensorSource } from '../tensors.js';
 import type { Checkpoint } from './checkpoint.js';
 
 /** How unsigned numbers of a matrix lie in words. */
@@ -161,7 +161,7 @@ export async function openGrouped(
   const type = `w${format.bits}${scaled}${symmetric ? '' : 'z'}` as const;
   const used = ['qweight', 'qzeros', 'scales', ...(format.order === 'never' ? [] : ['g_idx'])].map((part) => `${prefix}.${part}`);
   const place = { type, order, stored, symmetric };
-  return { type, order, used, source: { name: prefix, bytes, slabs: (addon) => slabs(opened, place, addon) } };
+  return { type, order, used, source: { name: prefix, bytes, slabs: (tools) => slabs(opened, place, tools) } };
 }
 
 interface Place {
@@ -195,7 +195,7 @@ interface Contents {
   zeros: Uint8Array | null;
 }
 
-async function* slabs(opened: Opened, place: Place, addon: Parameters<TensorSource['slabs']>[0]): ReturnType<TensorSource['slabs']> {
+async function* slabs(opened: Opened, place: Place, tools: SlabTools): ReturnType<TensorSource['slabs']> {
   const { rows, cols } = opened;
   const contents: Contents = {
     words: await wordsOfTensor(opened, weightsTensor(opened)),
@@ -203,16 +203,22 @@ async function* slabs(opened: Opened, place: Place, addon: Parameters<TensorSour
     zeros: place.symmetric ? null : await readZeros(opened),
   };
   for (const { first, count } of slabRanges(rows, cols)) {
-    const data = unpacked(opened, place, contents, first, count);
-    yield lowBitSlab(addon, place.type, data, { first, rows: count, cols, order: place.order });
+    const data = unpacked(opened, place, contents, first, tools.scratch.bytes('codes', count * cols));
+    yield lowBitSlab(tools, place.type, data, { first, rows: count, cols, order: place.order });
   }
 }
 
-/** Rows from `first` on. */
-function unpacked(opened: Opened, { order, stored }: Place, { words, scales, zeros }: Contents, first: number, count: number): LowBitRows {
+/** Rows from `first` on, as many as `codes` takes. */
+function unpacked(
+  opened: Opened,
+  { order, stored }: Place,
+  { words, scales, zeros }: Contents,
+  first: number,
+  codes: Uint8Array,
+): LowBitRows {
   const { format, rows, cols, group } = opened;
   const width = format.weights.shape(cols, rows)?.[1] ?? 0;
-  const codes = new Uint8Array(count * cols);
+  const count = codes.length / cols;
   for (let col = 0; col < cols; col++) {
     const input = order ? order[col]! : col;
     for (let row = 0; row < count; row++) codes[row * cols + col] = format.weights.at(words, width, input, first + row);

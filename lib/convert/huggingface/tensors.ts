@@ -3,7 +3,7 @@ import type { BlockType } from '../../graph/dtype.js';
 import { LutraError } from '../../graph/errors.js';
 import type { ArchSpec, LinearName } from '../../graph/spec.js';
 import { LINEAR_NAMES, linearKey, linearShape, type ModelFamily, modelFamily, SHARED_INPUTS } from '../../models/index.js';
-import { type CpuTensor, type ModelSource, plainSlab, type Slab, slabRanges } from '../tensors.js';
+import { type CpuTensor, type ModelSource, plainSlab, type Slab, type SlabTools, slabRanges, type TensorSource } from '../tensors.js';
 import { openBitnet } from './bitnet.js';
 import { openBlocks } from './blocks.js';
 import type { Checkpoint, CheckpointTensor } from './checkpoint.js';
@@ -45,7 +45,11 @@ class Lister {
     this.used.add(from);
     const vector = shape.length === 1;
     const imported = tensor.dtype === 'F16' && !vector ? 'f16' : 'f32';
-    const source = { name: from, bytes: tensor.end - tensor.begin, slabs: () => plainSlabs(this.checkpoint, tensor) };
+    const source: TensorSource = {
+      name: from,
+      bytes: tensor.end - tensor.begin,
+      slabs: (tools) => plainSlabs(this.checkpoint, tensor, tools),
+    };
     this.tensors.push({ name, source, type: imported, imported, shape });
   }
 
@@ -144,14 +148,14 @@ async function isZeroBias(checkpoint: Checkpoint, tensor: CheckpointTensor): Pro
   return (await checkpoint.read(tensor)).every((byte) => byte === 0);
 }
 
-async function* plainSlabs(checkpoint: Checkpoint, tensor: CheckpointTensor): AsyncGenerator<Slab> {
+async function* plainSlabs(checkpoint: Checkpoint, tensor: CheckpointTensor, tools: SlabTools): AsyncGenerator<Slab> {
   const { name, dtype, shape, begin, end } = tensor;
   const vector = shape.length === 1;
   const rows = vector ? 1 : (shape[0] ?? 1);
   const rowBytes = (end - begin) / rows;
   for (const { first, count } of slabRanges(rows, rowBytes)) {
-    const bytes = await checkpoint.read(tensor, first * rowBytes, count * rowBytes);
-    yield plainSlab(checkpoint.path, name, dtype as Plain, bytes, { first, rows: count, vector });
+    const bytes = await checkpoint.read(tensor, first * rowBytes, count * rowBytes, tools.scratch.bytes('read', count * rowBytes));
+    yield plainSlab(checkpoint.path, name, dtype as Plain, bytes, { first, rows: count, vector }, tools);
   }
 }
 

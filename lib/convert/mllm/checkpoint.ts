@@ -80,19 +80,24 @@ export class MllmCheckpoint extends Checkpoint {
   }
 
   /** Of codes, whole rows. */
-  override async read(tensor: CheckpointTensor, from = 0, bytes = tensor.end - tensor.begin - from): Promise<Uint8Array> {
+  override async read(
+    tensor: CheckpointTensor,
+    from = 0,
+    bytes = tensor.end - tensor.begin - from,
+    data: Uint8Array = new Uint8Array(bytes),
+  ): Promise<Uint8Array> {
     const coded = this.coded.get(tensor.name);
-    if (!coded) return super.read(tensor, from, bytes);
+    if (!coded) return super.read(tensor, from, bytes, data);
     if (this.last?.name !== tensor.name) this.last = { name: tensor.name, codes: await this.codes(coded.tensor) };
     const { codes } = this.last;
     const [rows = 1, cols = 1] = tensor.shape;
     const [first, count] = [from / (4 * cols), bytes / (4 * cols)];
-    const values = new Float32Array(count * cols);
+    const values = new Float32Array(data.buffer, data.byteOffset, count * cols);
     // Along the rows of the codes, which are columns here.
     for (let col = 0; col < cols; col++) {
       for (let row = 0; row < count; row++) values[row * cols + col] = codes[col * rows + first + row]! * coded.scale;
     }
-    return new Uint8Array(values.buffer);
+    return data;
   }
 
   /** Takes scales, ranges and flags out of the tensors, checked. */

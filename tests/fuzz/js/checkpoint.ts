@@ -2,9 +2,11 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openCheckpoint } from '../../../lib/convert/huggingface/index.js';
+import { Scratch } from '../../../lib/convert/scratch.js';
 import { type PackAddon, packedBytes } from '../../../lib/convert/tensors.js';
 import { type BlockType, dtypeOfCode } from '../../../lib/graph/dtype.js';
 import { safetensorsBytes, type TinyCheckpointOptions, tinyCheckpoint, writeCheckpoint } from '../../reference/checkpoint.js';
+import { widen } from '../../reference/fold.js';
 import { temporaryFolder } from './tiny-files.js';
 
 const LINEARS: NonNullable<TinyCheckpointOptions['linears']>[] = [
@@ -25,9 +27,11 @@ export function checkpointSeeds(): Buffer[] {
 }
 
 /** Packs nothing: what is fuzzed are the readers. */
-const addon: Pick<PackAddon, 'packLowBit'> = {
+const addon: Pick<PackAddon, 'packLowBit' | 'widen'> = {
+  widen,
   packLowBit: (type, rows, cols) => new Uint8Array(packedBytes(dtypeOfCode(type) as BlockType, rows, cols)),
 };
+const tools = { addon: addon as PackAddon, scratch: new Scratch() };
 
 let folder: string | undefined;
 
@@ -41,7 +45,7 @@ export async function readCheckpoint(input: Buffer): Promise<void> {
   writeFileSync(weights, input.subarray(end + 1));
   const source = await openCheckpoint(folder);
   try {
-    for (const tensor of source.tensors) for await (const slab of tensor.source.slabs(addon as PackAddon)) slab.stored();
+    for (const tensor of source.tensors) for await (const slab of tensor.source.slabs(tools)) slab.stored();
   } finally {
     await source.close();
   }

@@ -3,9 +3,11 @@ import { join } from 'node:path';
 import { readArch } from '../../../lib/convert/huggingface/arch.js';
 import { listCheckpointTensors } from '../../../lib/convert/huggingface/tensors.js';
 import { MllmCheckpoint } from '../../../lib/convert/mllm/checkpoint.js';
+import { Scratch } from '../../../lib/convert/scratch.js';
 import { type PackAddon, packedBytes } from '../../../lib/convert/tensors.js';
 import { type BlockType, dtypeOfCode } from '../../../lib/graph/dtype.js';
 import { tinyCheckpoint, writeCheckpoint } from '../../reference/checkpoint.js';
+import { widen } from '../../reference/fold.js';
 import { MLLM_TYPES, type MllmArray, mllmFile, npuMllm, plainMllm } from '../../reference/mllm-writer.js';
 import { temporaryFolder } from './tiny-files.js';
 
@@ -30,9 +32,11 @@ export function mllmSeeds(): Buffer[] {
 }
 
 /** Packs nothing: what is fuzzed is the reader. */
-const addon: Pick<PackAddon, 'packGgml'> = {
+const addon: Pick<PackAddon, 'packGgml' | 'widen'> = {
+  widen,
   packGgml: (type, _blocks, rows, cols) => new Uint8Array(packedBytes(dtypeOfCode(type) as BlockType, rows, cols)),
 };
+const tools = { addon: addon as PackAddon, scratch: new Scratch() };
 
 let config: string | undefined;
 
@@ -42,7 +46,7 @@ export async function readMllm(path: string): Promise<void> {
   const checkpoint = await MllmCheckpoint.openFile(path, config);
   try {
     const { tensors } = await listCheckpointTensors(checkpoint, readArch(checkpoint.config).arch, null, { method: 'blocks' });
-    for (const tensor of tensors) for await (const slab of tensor.source.slabs(addon as PackAddon)) slab.stored();
+    for (const tensor of tensors) for await (const slab of tensor.source.slabs(tools)) slab.stored();
   } finally {
     await checkpoint.close();
   }

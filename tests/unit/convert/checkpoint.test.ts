@@ -9,6 +9,7 @@ import { Checkpoint } from '../../../lib/convert/huggingface/checkpoint.js';
 import { Fields } from '../../../lib/convert/huggingface/fields.js';
 import { type LowBitMatrix, openGrouped } from '../../../lib/convert/huggingface/grouped.js';
 import { readQuantization } from '../../../lib/convert/huggingface/quantization.js';
+import { Scratch } from '../../../lib/convert/scratch.js';
 import { DTYPES } from '../../../lib/graph/dtype.js';
 import { loadAddon } from '../../../lib/native/loader.js';
 import {
@@ -68,7 +69,7 @@ interface Read {
 
 async function read({ type, order, source }: LowBitMatrix, rows: number, cols: number): Promise<Read> {
   const [stored, floats] = [new Float32Array(rows * cols), new Float32Array(rows * cols)];
-  for await (const slab of source.slabs(addon)) {
+  for await (const slab of source.slabs({ addon, scratch: new Scratch() })) {
     const packed = new Uint8Array(slab.stored().buffer);
     stored.set(addon.dequantizePacked(DTYPES[type].code, packed, slab.rows, cols), slab.first * cols);
     floats.set(slab.floats(), slab.first * cols);

@@ -11,7 +11,8 @@ import { interleavedRow } from '../../../lib/convert/rows.js';
 import { DTYPES } from '../../../lib/graph/dtype.js';
 import type { ModelSpec } from '../../../lib/graph/spec.js';
 import { buildPlan, checkSpec } from '../../../lib/models/index.js';
-import { dequantizePacked, packGgml, quantizeS8 } from '../../reference/ggml.js';
+import { foldS8, widen } from '../../reference/fold.js';
+import { dequantizePacked, packGgml } from '../../reference/ggml.js';
 import { TINY, type TinyGgufOptions, tinyGguf } from './tiny-gguf.js';
 
 let root: string;
@@ -44,7 +45,8 @@ function onlyNative(): never {
 const addon: ConvertOptions['addon'] = {
   packGgml,
   dequantizePacked,
-  quantizeS8,
+  widen,
+  foldS8,
   packLowBit: onlyNative,
   quantizeLowBit: onlyNative,
   compareLogits: onlyNative,
@@ -320,7 +322,7 @@ describe('convertModel', () => {
       expect(readdirSync(root).sort()).toEqual(['text.txt', 'tiny.gguf']);
     }
     await expect(convert({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'LUTRA_ABORTED' });
-    const broken = { ...addon, quantizeS8: () => ({ codes: new Int8Array(1), scales: Float32Array.of(Number.NaN) }) };
+    const broken = { ...addon, foldS8: async () => false };
     await expect(convert({ addon: broken })).rejects.toMatchObject({ code: 'LUTRA_BAD_FILE' });
     expect(readdirSync(root).sort()).toEqual(['text.txt', 'tiny.gguf']);
     // 2^22 is the largest pid that Linux gives.

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { floatsOf } from '../../../lib/convert/floats.js';
 import { loadAddon } from '../../../lib/native/loader.js';
-import { BLOCKS, type BlockName, dequantizePacked, ggmlValues, packGgml, quantizeS8, randomBlocks } from '../../reference/ggml.js';
+import { BLOCKS, type BlockName, dequantizePacked, ggmlValues, packGgml, randomBlocks } from '../../reference/ggml.js';
 import { Random } from '../../reference/random.js';
 
 const SHAPES = [
@@ -41,30 +41,13 @@ describe('native packing', () => {
     expect(addon.dequantizePacked(2, bytes, 31, 1024)).toEqual(floatsOf('F16', bytes));
   });
 
-  it('quantises to S8 per output channel in both layouts', () => {
-    const random = new Random(8);
-    for (const [rows, cols] of SHAPES) {
-      const weights = random.normals(rows * cols);
-      if (rows > 1) weights.fill(0, 0, cols);
-      for (const transpose of [false, true]) {
-        const { codes, scales } = addon.quantizeS8(weights, rows, cols, transpose);
-        const expected = quantizeS8(weights, rows, cols, transpose);
-        expect(codes).toEqual(expected.codes);
-        expect(scales.subarray(rows > 1 ? 1 : 0)).toEqual(expected.scales.subarray(rows > 1 ? 1 : 0));
-      }
-    }
-    expect(() => addon.quantizeS8(Float32Array.of(1, Number.NaN), 1, 2, false)).toThrow(
-      expect.objectContaining({ code: 'LUTRA_BAD_FILE' }),
-    );
-  });
-
   it('refuses sizes that do not fit', () => {
     for (const call of [
       () => addon.packGgml(17, new Uint8Array(19), 1, 32),
       () => addon.packGgml(17, new Uint8Array(20), 1, 33),
       () => addon.packGgml(99, new Uint8Array(20), 1, 32),
       () => addon.dequantizePacked(17, new Uint8Array(20), 1, 32),
-      () => addon.quantizeS8(new Float32Array(3), 2, 2, false),
+      () => addon.dequantizePacked(17, new Uint8Array(320), 1, 32, new Float32Array(31)),
     ]) {
       expect(call).toThrow(expect.objectContaining({ code: 'LUTRA_INVALID_ARGUMENT' }));
     }

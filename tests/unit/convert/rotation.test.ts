@@ -1,7 +1,8 @@
 /** The fast folding of the rotation against products with the whole matrix. */
 import { describe, expect, it } from 'vitest';
-import { gained, rotateInputs, rotateOutputs, rotationOf } from '../../../lib/convert/rotation.js';
+import { gained, rotationOf } from '../../../lib/convert/rotation.js';
 import { checkRotatable, LINEAR_NAMES, linearKey, rotationSize } from '../../../lib/models/index.js';
+import { rotateInputs, rotateOutputs } from '../../reference/fold.js';
 import { rotation } from '../../reference/interpreter.js';
 import { foldedWeights } from '../../reference/rotated.js';
 import { tinyModel } from '../../reference/tiny.js';
