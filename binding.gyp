@@ -19,7 +19,7 @@
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20", "-O3"],
       "cflags_cc": ["-std=c++20", "-O2", "-fexceptions", "-frtti", "-fvisibility=hidden", "-ffp-contract=off"],
       "libraries": ["-ldl", "-lpthread"],
-      "ldflags": ["-Wl,-z,nodelete"],
+      "ldflags": ["-Wl,-z,nodelete", "-Wl,--version-script=<(module_root_dir)/native/napi/exports.map"],
       "conditions": [
         ["OS=='android'", { "libraries!": ["-lpthread"], "ldflags": ["-static-libstdc++", "-Wl,-z,max-page-size=16384"] }]
       ]

@@ -1,6 +1,7 @@
 /** All commands, in the order in which help lists them. */
 import type { Command } from './args.js';
 import { benchKernelsCommand } from './bench.js';
+import { buildCommand } from './build.js';
 import { calibrateCommand } from './calibrate.js';
 import { compileCommand } from './compile.js';
 import { convertCommand } from './convert.js';
@@ -26,4 +27,5 @@ export const commands: readonly Command[] = [
   qnnProbeCommand,
   qnnQuarantineCommand,
   benchKernelsCommand,
+  buildCommand,
 ];

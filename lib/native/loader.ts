@@ -10,7 +10,7 @@ import type { NativeKernels } from './kernels-addon.js';
 import type { NativeQnn } from './qnn-addon.js';
 
 /** Root of the package: two folders above lib/native and dist/native alike. */
-const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
+export const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
 
 /** What the N-API layer throws: an Error with the fields of native/base/error.h. */
 interface NativeError extends Error {
@@ -158,7 +158,7 @@ export function loadAddon(): NativeAddon {
     throw new LutraError(
       'LUTRA_NOT_FOUND',
       `The native part of lutra cannot be loaded on ${process.platform}-${process.arch}: ${reason}`,
-      'Build it with `npm run build:native` (needs CMake), or with `npx node-gyp@12 configure build`.',
+      '`npx lutra build` builds it from source (with CMake or node-gyp).',
       { cause: error },
     );
   }

@@ -1,12 +1,17 @@
 #include "base/cpu.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <initializer_list>
 
 #include "base/error.h"
 
-#ifdef LUTRA_ARM64
+#if defined(LUTRA_X86)
+#include <cpuid.h>
+#elif defined(LUTRA_ARM64)
 #include <sys/auxv.h>
 #endif
 
@@ -16,6 +21,32 @@ namespace {
 constexpr Isa kAll[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vbmi, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 #if defined(LUTRA_X86)
 constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512, Isa::kAvx512Vbmi};
+
+constexpr bool has(uint64_t word, std::initializer_list<int> bits) {
+  return std::all_of(bits.begin(), bits.end(), [word](int bit) { return (word >> bit & 1) != 0; });
+}
+
+struct Features {
+  bool avx2 = false, avx_vnni = false, avx512 = false, avx512_vbmi = false;
+};
+
+/// By CPUID itself, because __builtin_cpu_supports answers no to everything where compiler-rt is zig's. Registers that the system does not save do not count.
+Features read_features() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr int kFma = 12, kOsxsave = 27, kAvx = 28, kF16c = 29;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || !has(c, {kFma, kOsxsave, kAvx, kF16c})) return {};
+  uint32_t saved = 0, high = 0;
+  __asm__("xgetbv" : "=a"(saved), "=d"(high) : "c"(0));
+  constexpr int kXmm = 1, kYmm = 2, kMasks = 5, kZmmLow = 6, kZmmHigh = 7;
+  constexpr int kAvx2Bit = 5, kF = 16, kDq = 17, kBw = 30, kVl = 31, kVbmi = 1, kVnni = 11, kAvxVnniBit = 4;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || !has(b, {kAvx2Bit}) || !has(saved, {kXmm, kYmm})) return {};
+  Features out;
+  out.avx2 = true;
+  out.avx512 = has(b, {kF, kDq, kBw, kVl}) && has(c, {kVnni}) && has(saved, {kMasks, kZmmLow, kZmmHigh});
+  out.avx512_vbmi = out.avx512 && has(c, {kVbmi});
+  out.avx_vnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && has(a, {kAvxVnniBit});
+  return out;
+}
 #elif defined(LUTRA_ARM64)
 constexpr Isa kBuilt[] = {Isa::kPortable, Isa::kNeon, Isa::kDotprod, Isa::kI8mm};
 // Bits of the kernel's auxiliary vector, by number because old headers lack the names.
@@ -45,13 +76,11 @@ std::span<const Isa> isas() noexcept { return kBuilt; }
 
 bool isa_available(Isa isa) noexcept {
 #if defined(LUTRA_X86)
-  if (isa == Isa::kAvx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  if (isa == Isa::kAvxVnni) return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avxvnni");
-  if (isa == Isa::kAvx512) {
-    return isa_available(Isa::kAvx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-  }
-  if (isa == Isa::kAvx512Vbmi) return isa_available(Isa::kAvx512) && __builtin_cpu_supports("avx512vbmi");
+  static const Features features = read_features();
+  if (isa == Isa::kAvx2) return features.avx2;
+  if (isa == Isa::kAvxVnni) return features.avx_vnni;
+  if (isa == Isa::kAvx512) return features.avx512;
+  if (isa == Isa::kAvx512Vbmi) return features.avx512_vbmi;
 #elif defined(LUTRA_ARM64)
   if (isa == Isa::kNeon) return true;
   if (isa == Isa::kDotprod) return (getauxval(AT_HWCAP) & kHwcapAsimdDp) != 0;

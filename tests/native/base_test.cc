@@ -154,6 +154,24 @@ TEST_F(ForcedKernel, UnknownNameIsAnErrorAndEmptyIsNot) {
   EXPECT_FALSE(cpu_description().empty());
 }
 
+#ifdef LUTRA_X86
+TEST(Cpu, HasWhatTheSystemSaysItHas) {
+  std::ifstream info("/proc/cpuinfo");
+  std::string line;
+  while (std::getline(info, line) && line.rfind("flags", 0) != 0) {
+  }
+  line += ' ';
+  auto all = [&line](std::initializer_list<const char*> flags) {
+    return std::all_of(flags.begin(), flags.end(), [&line](const char* flag) { return line.find(std::string(" ") + flag + " ") != std::string::npos; });
+  };
+  ASSERT_TRUE(all({"sse2"})) << "no flags in /proc/cpuinfo";
+  EXPECT_EQ(isa_available(Isa::kAvx2), all({"avx2", "fma", "f16c"}));
+  EXPECT_EQ(isa_available(Isa::kAvxVnni), all({"avx2", "fma", "f16c", "avx_vnni"}));
+  EXPECT_EQ(isa_available(Isa::kAvx512), all({"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}));
+  EXPECT_EQ(isa_available(Isa::kAvx512Vbmi), isa_available(Isa::kAvx512) && all({"avx512vbmi"}));
+}
+#endif
+
 // --- memory -----------------------------------------------------------------------------------------------------------------------
 
 TEST(AlignedBuffer, ZeroedAlignedWritable) {
