@@ -85,6 +85,7 @@ export class Queue {
     for (const tell of this.#idle.splice(0)) tell();
   }
 
+  /** A place is free with the next turn, but others want it, too: half of the queue is a fair time to come back. */
   #full(): ApiError {
     const seconds = Math.min(60, Math.max(1, Math.ceil((this.#waiting.size * this.#turnMs) / 1000 / 2)));
     return new ApiError(429, `The server is busy: ${this.#waiting.size} requests wait already. Try again in ${seconds} s.`, {

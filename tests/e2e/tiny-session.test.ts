@@ -11,6 +11,7 @@ import { DEFAULT_PRECISION } from '../../lib/convert/precision.js';
 import { buildPlan } from '../../lib/models/index.js';
 import { loadModel, type Model } from '../../lib/runtime/model.js';
 import type { Session } from '../../lib/runtime/session.js';
+import type { TokenEvent } from '../../lib/runtime/stop-filter.js';
 import { root as repository } from './helpers.js';
 import { CONTEXT, makeTiny, openTiny, type TinyModelFiles, tinyTokens } from './tiny.js';
 
@@ -85,6 +86,27 @@ describe('generation', () => {
     const single = await loadModel(files.directory, { npu: 'host', contextSize: 64, threads: 1 });
     expect((await single.generate(prompt, { maxTokens: 24, ignoreEos: true, ...sampled }).result()).tokens).toEqual(first);
     await single.dispose();
+  });
+
+  it('gives the probabilities that the logits have, with and without guesses', async () => {
+    const session = await model.createSession();
+    const logits = await session.prefill(prompt);
+    session.reset();
+    const most = logits.reduce((a, b) => Math.max(a, b));
+    const norm = most + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - most), 0));
+    const likeliest = [...logits.keys()].sort((a, b) => logits[b]! - logits[a]! || a - b).slice(0, 3);
+    const run = async (draftTokens: number) => {
+      const events: TokenEvent[] = [];
+      for await (const event of session.generate(prompt, { maxTokens: 12, ignoreEos: true, logprobs: 3, draftTokens })) events.push(event);
+      session.reset();
+      return events;
+    };
+    const events = await run(0);
+    expect(events[0]!.alternatives!.map(({ token }) => token)).toEqual(likeliest);
+    for (const { token, logprob } of events[0]!.alternatives!) expect(logprob).toBeCloseTo(logits[token]! - norm, 5);
+    for (const { token, logprob, alternatives } of events) expect(alternatives![0]).toEqual({ token, logprob });
+    expect(await run(4)).toEqual(events);
+    await session.dispose();
   });
 
   it('ends before a stop string, keeps what was delivered and forgets the rest', async () => {

@@ -285,12 +285,12 @@ function showActivity(activity) {
     : 'ready';
   setText('cached', `${cachedTokens}`);
   if (prefill) {
-    const { npu, attention, shadow, cpu, total } = prefill;
+    const { npu, attention, shadow, cpu, total, graphCalls } = prefill;
     setText('prefill-speed', short(((promptTokens - cachedTokens) / total) * 1000));
     setText('first-token', short(total));
     /** @type {Share[]} */
     const shares = [
-      { part: 'npu', name: 'NPU graphs', ms: npu },
+      { part: 'npu', name: graphCalls === 1 ? '1 NPU graph' : `${graphCalls} NPU graphs`, ms: npu },
       { part: 'attention', name: 'CPU attention', ms: attention },
       { part: 'shadow', name: 'shadow repair', ms: shadow },
       { part: 'cpu', name: 'CPU other', ms: cpu },

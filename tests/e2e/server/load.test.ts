@@ -29,6 +29,12 @@ afterAll(async () => {
 
 const idle = () => Promise.all(['lutra_running', 'lutra_queue_length', 'lutra_sessions_lent'].map(server.figure));
 
+/** The bytes of a request for a completion. */
+function post(request: object): string {
+  const body = JSON.stringify(request);
+  return `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
 describe('many streams', () => {
   /** Prompts with beginnings in common, so that sessions are taken over from each other. */
   const job = (i: number) => ({
@@ -117,7 +123,7 @@ describe('clients that go away', () => {
     const middle = await server.rssBytes();
     await some(DISCONNECTS / 2);
     expect((await server.rssBytes()) - middle).toBeLessThan(MAX_GROWTH_BYTES);
-    expect(await server.figure('lutra_generations_unfinished_total')).toBeGreaterThan(100);
+    expect(await server.figure('lutra_requests_total{path="/v1/chat/completions",status="gone"}')).toBeGreaterThan(100);
     expect(server.stderr()).toBe(said);
     const { choices } = await clientOf(server).chat.completions.create({
       model: MODEL,
@@ -127,26 +133,43 @@ describe('clients that go away', () => {
     expect(choices).toHaveLength(1);
   });
 
-  it('stop what is computed for them at once', async () => {
-    const before = await server.figure('lutra_tokens_total{kind="answer"}');
-    const request = httpRequest({
-      port: server.port,
-      method: 'POST',
-      path: '/v1/completions',
-      headers: { 'Content-Type': 'application/json' },
+  it('before the server looks at them cost it little more than the look', async () => {
+    const child = await spawnServer(directory, ['--context', String(CONTEXT)]);
+    child.kill('SIGSTOP');
+    const sockets = Array.from({ length: 20 }, (_, i) => {
+      const socket = connect(child.port, '127.0.0.1').on('error', () => {});
+      socket.write(post({ model: MODEL, prompt: `hello ${i}`, max_tokens: 400, temperature: 0, stream: i % 2 === 0 }));
+      return socket;
     });
-    request.on('error', () => {});
-    request.end(JSON.stringify({ model: MODEL, prompt: 'hello', max_tokens: 500, stream: true }));
-    await new Promise<void>((resolve) => request.on('response', (response) => response.once('data', () => resolve())));
-    request.destroy();
+    await sleep(100);
+    for (const [i, socket] of sockets.entries()) i % 4 < 2 ? socket.destroy() : socket.resetAndDestroy();
+    child.kill('SIGCONT');
+    const ended = async () => {
+      const all = ['gone', '200'].map((status) =>
+        child.figure(`lutra_requests_total{path="/v1/completions",status="${status}"}`).catch(() => 0),
+      );
+      return (await Promise.all(all)).reduce((a, b) => a + b);
+    };
+    await eventually(ended, 20);
+    expect(await child.figure('lutra_tokens_total{kind="answer"}').catch(() => 0)).toBeLessThan(20 * 100);
+    child.kill('SIGKILL');
+    await child.ended;
+  });
+});
+
+describe('a client that does not read', () => {
+  it('holds up nobody', async () => {
+    const socket = connect(server.port, '127.0.0.1').pause();
+    socket.write(post({ model: MODEL, prompt: 'hello world', max_tokens: 400, temperature: 0, stream: true }));
+    const { status } = await ask(server, 'POST', '/v1/completions', { model: MODEL, prompt: 'hello', max_tokens: 2 });
+    expect(status).toBe(200);
     await eventually(idle, [0, 0, 0]);
-    expect((await server.figure('lutra_tokens_total{kind="answer"}')) - before).toBeLessThan(500);
+    socket.destroy();
   });
 });
 
 describe('requests one behind the other on a connection', () => {
-  const body = JSON.stringify({ model: MODEL, prompt: 'hello world', max_tokens: 300, temperature: 0 });
-  const request = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const request = post({ model: MODEL, prompt: 'hello world', max_tokens: 300, temperature: 0 });
 
   it('are answered in order, and all end with the connection', async () => {
     const answered = await server.figure('lutra_requests_total{path="/v1/completions",status="200"}').catch(() => 0);
@@ -187,14 +210,16 @@ describe('the end', () => {
 
   it('by a second signal ends them; until then the queue holds 64, and the next get 429 with the time to wait', async () => {
     const child = await spawnServer(directory, ['--context', '8192']);
-    const all = Array.from({ length: 80 }, () => ask(child, 'POST', '/v1/completions', { ...long, max_tokens: 8000 }));
-    await eventually(() => child.figure('lutra_requests_total{path="/v1/completions",status="429"}').catch(() => 0), 80 - 65);
+    const running = ask(child, 'POST', '/v1/completions', { ...long, max_tokens: 8000, stream: true });
+    await eventually(() => child.figure('lutra_running'), 1);
+    const others = Array.from({ length: 79 }, () => ask(child, 'POST', '/v1/completions', long));
+    await eventually(() => child.figure('lutra_requests_total{path="/v1/completions",status="429"}').catch(() => 0), 79 - 64);
     expect(await child.figure('lutra_queue_length')).toBe(64);
     child.kill('SIGINT');
     await sleep(50);
     child.kill('SIGINT');
-    const answers = await Promise.all(all);
-    expect(answers.filter(({ status }) => status === 503)).toHaveLength(65);
+    const answers = await Promise.all(others);
+    expect(answers.filter(({ status }) => status === 503)).toHaveLength(64);
     for (const { status, headers, text } of answers) {
       if (status === 503) expect(JSON.parse(text)).toMatchObject({ error: { type: 'server_error', code: 'shutting_down' } });
       else {
@@ -202,6 +227,13 @@ describe('the end', () => {
         expect(Number(headers['retry-after'])).toBeGreaterThanOrEqual(1);
       }
     }
+    const { status, text } = await running;
+    const events = text.trim().split('\n\n');
+    expect([status, events.length > 1, JSON.parse(events.at(-1)!.slice(6))]).toMatchObject([
+      200,
+      true,
+      { error: { code: 'shutting_down' } },
+    ]);
     expect(await child.ended).toBe(0);
   });
 });

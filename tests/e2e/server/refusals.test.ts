@@ -152,6 +152,12 @@ describe('lengths and times', () => {
     });
   }
 
+  it('headers that do not come are not waited for', async () => {
+    const text = await raw('GET /health HTTP/1.1\r\nHost: localhost\r\n');
+    expect(text).toMatch(/^HTTP\/1.1 408 /);
+    expect(JSON.parse(text.slice(text.indexOf('\r\n\r\n')))).toMatchObject({ error: { code: 'request_timeout' } });
+  });
+
   it.each([
     ['no HTTP', 'hello\r\n\r\n', 400],
     ['headers without end', `GET / HTTP/1.1\r\nX: ${'x'.repeat(20000)}`, 431],
