@@ -60,7 +60,7 @@ class Chooser {
     this.#groups = candidatesOf(options.spec, options.settings);
     const open = this.#open();
     const alone = open.reduce((sum, { options: candidates }) => sum + candidates.length, 0) * options.alone.length;
-    this.#total = alone + (options.goal ? (MAX_ROUNDS + 3) * options.together.length : 0);
+    this.#total = alone + (options.goal ? (MAX_ROUNDS + 4) * options.together.length : 0);
   }
 
   async run(): Promise<Choice> {

@@ -204,7 +204,7 @@ async function calibrated(context: Context, spec: ModelSpec, weights: string): P
   });
   const [first = { linears: {}, factors: new Map(), unrepaired: new Set<string>() }] = found.chosen;
   const { record: choice, ...chosen } =
-    wanted.length > 1 ? await chosenOf(context, basis, files, found.chosen, windows.apart(tokens)) : { ...first, record: null };
+    wanted.length > 1 ? await chosenOf(context, basis, files, found.chosen, windows.apart()) : { ...first, record: null };
   if (beside) await rm(beside);
   const result = { ...chosen, moments: found.moments };
   if (!text || !ranges) return { ...result, record: null };

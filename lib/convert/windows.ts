@@ -15,7 +15,7 @@ export interface TextWindows {
   /** Tokens of a window. */
   tokens: number;
   /** Windows that no range is taken from. */
-  apart(tokens: readonly number[]): { alone: number[][]; together: number[][] };
+  apart(): { alone: number[][]; together: number[][] };
 }
 
 /** `choosing`: whether something is chosen by what it does to text that ranges do not know. Throws LUTRA_INVALID_ARGUMENT when there is too little for that. */
