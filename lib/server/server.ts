@@ -103,7 +103,7 @@ export class LutraServer {
   async start(port: number): Promise<void> {
     const { session } = await this.#pool.take([]);
     this.#placement = session.placement();
-    await this.#pool.giveBack(session, 0);
+    this.#pool.giveBack(session, 0);
     await this.#listen(port);
   }
 

@@ -1,5 +1,4 @@
 /** Sessions that keep what they have computed, so that the next turn of a conversation computes only what is new. */
-import { LutraError } from '../graph/errors.js';
 import { commonPrefix } from '../runtime/chat.js';
 import type { Model } from '../runtime/model.js';
 import type { Session } from '../runtime/session.js';
@@ -27,15 +26,17 @@ function packedBytes({ mode, spec }: Model): number {
 
 export class SessionPool {
   readonly #model: Model;
-  readonly #limits: PoolLimits;
+  readonly #mostBytes: number;
   readonly #packedBytes: number;
+  #most: number;
   /** Least recently used first. */
   #idle: Session[] = [];
   #lent = new Set<Session>();
 
-  constructor(model: Model, limits: PoolLimits) {
+  constructor(model: Model, { sessions, bytes }: PoolLimits) {
     this.#model = model;
-    this.#limits = limits;
+    this.#most = sessions;
+    this.#mostBytes = bytes;
     this.#packedBytes = packedBytes(model);
   }
 
@@ -67,7 +68,7 @@ export class SessionPool {
     }
     const keeps = best && 2 * best.common >= best.session.tokens.length;
     const empty = this.#idle.find(({ tokens }) => tokens.length === 0);
-    const session = best && (keeps || !(empty || this.#room())) ? best.session : (empty ?? (await this.#open()));
+    const session = best && (keeps || !(empty || this.#room())) ? best.session : (empty ?? (await this.#open(best?.session)));
     const cached = session === best?.session ? best.common : 0;
     this.#idle = this.#idle.filter((other) => other !== session);
     this.#lent.add(session);
@@ -76,9 +77,12 @@ export class SessionPool {
   }
 
   /** Takes a session back with the first `keep` of its tokens. */
-  async giveBack(session: Session, keep: number): Promise<void> {
+  giveBack(session: Session, keep: number): void {
     this.#lent.delete(session);
-    if (session.lost) return session.dispose();
+    if (session.lost) {
+      this.#abandon(session);
+      return;
+    }
     session.truncate(Math.min(keep, session.tokens.length));
     this.#idle.push(session);
   }
@@ -90,21 +94,24 @@ export class SessionPool {
     await Promise.all(all.map((session) => session.dispose()));
   }
 
-  #room(): boolean {
-    if (this.count === 0) return true;
-    return this.count < this.#limits.sessions && (this.bytes / this.count) * (this.count + 1) <= this.#limits.bytes;
+  /** The NPU library does not answer one session, so it will not answer the others; the model's next one is on another library. Nobody waits for what may never end. */
+  #abandon(lost: Session): void {
+    for (const session of [lost, ...this.#idle.splice(0)]) session.dispose().catch(() => {});
   }
 
-  /** A new session; where there is no memory for it, in place of the one that was not used for longest. */
-  async #open(): Promise<Session> {
-    for (;;) {
-      try {
-        return await this.#model.createSession();
-      } catch (error) {
-        const oldest = this.#idle.shift();
-        if (!oldest || !(error instanceof LutraError && error.code === 'LUTRA_OUT_OF_MEMORY')) throw error;
-        await oldest.dispose();
-      }
+  #room(): boolean {
+    if (this.count === 0) return true;
+    return this.count < this.#most && (this.bytes / this.count) * (this.count + 1) <= this.#mostBytes;
+  }
+
+  /** A new session, or `instead` where none can be had: for want of memory, or because the NPU has no room for another one. Then it is not tried again. */
+  async #open(instead: Session | undefined): Promise<Session> {
+    try {
+      return await this.#model.createSession();
+    } catch (error) {
+      if (!instead) throw error;
+      this.#most = this.count;
+      return instead;
     }
   }
 }

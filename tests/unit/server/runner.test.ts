@@ -16,7 +16,7 @@ async function* endless(signal: AbortSignal | undefined): AsyncGenerator<TokenEv
 it('an answer without end is ended by a timer', async () => {
   const session = { generate: (_: unknown, { signal }: GenerateOptions) => new Generation(endless(signal), () => undefined) };
   const given: unknown[] = [];
-  const pool = { take: async () => ({ session, cached: 0 }), giveBack: async (back: unknown) => void given.push(back) };
+  const pool = { take: async () => ({ session, cached: 0 }), giveBack: (back: unknown) => given.push(back) };
   const queue = new Queue(1);
   const runner = new Runner({ contextSize: 10 } as Model, queue, pool as unknown as SessionPool, []);
   const abort = new AbortController();

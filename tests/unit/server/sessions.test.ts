@@ -1,5 +1,6 @@
 /** Which session a prompt gets. */
 import { expect, it } from 'vitest';
+import { LutraError } from '../../../lib/graph/errors.js';
 import type { EngineInfo } from '../../../lib/native/addon.js';
 import type { Model } from '../../../lib/runtime/model.js';
 import { Session } from '../../../lib/runtime/session.js';
@@ -13,9 +14,11 @@ class SizedEngine extends ScriptedEngine {
   }
 }
 
-function pool(sessions: number, bytes = 1e9): { pool: SessionPool; opened: ScriptedEngine[] } {
+/** `openable`: sessions that the model can open. */
+function pool(sessions: number, bytes = 1e9, openable = 100): { pool: SessionPool; opened: ScriptedEngine[] } {
   const opened: ScriptedEngine[] = [];
   const createSession = async () => {
+    if (opened.length === openable) throw new LutraError('LUTRA_QNN_CALL', 'no room');
     opened.push(new SizedEngine(''));
     return new Session(opened.at(-1)!, context());
   };
@@ -29,7 +32,7 @@ async function use(sessions: SessionPool, ids: number[]): Promise<number> {
   const { session, cached } = await sessions.take(ids);
   expect(session.tokens).toEqual(ids.slice(0, cached));
   await session.prefill(ids.slice(cached));
-  await sessions.giveBack(session, ids.length);
+  sessions.giveBack(session, ids.length);
   return cached;
 }
 
@@ -67,4 +70,22 @@ it.each([
   expect(sessions.count).toBe(count);
   await sessions.dispose();
   expect([sessions.count, opened.every(({ disposed }) => disposed)]).toEqual([0, true]);
+});
+
+it('one that is there where the model can open no more; where none is there, the error', async () => {
+  const { pool: sessions } = pool(4, 1e9, 2);
+  for (const letter of 'abcd') expect(await use(sessions, prompt(letter.repeat(40)))).toBe(0);
+  expect(sessions.count).toBe(2);
+  await expect(pool(4, 1e9, 0).pool.take(prompt(A))).rejects.toMatchObject({ code: 'LUTRA_QNN_CALL' });
+});
+
+it('none of those on a library that does not answer one of them', async () => {
+  const { pool: sessions, opened } = pool(4);
+  await use(sessions, prompt(A));
+  await use(sessions, prompt(B));
+  const { session } = await sessions.take(prompt(A));
+  Object.defineProperty(session, 'lost', { value: true });
+  sessions.giveBack(session, 0);
+  expect([sessions.count, opened.every(({ disposed }) => disposed)]).toEqual([0, true]);
+  expect(await use(sessions, prompt(A))).toBe(0);
 });
