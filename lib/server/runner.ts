@@ -72,10 +72,10 @@ export class Runner {
         outcome = await this.#generate(job, session, cached, onToken);
         return outcome;
       } finally {
-        for (const watcher of this.#watchers) watcher.end(session, outcome);
         // The answer, or a prompt of one token, was computed by the decode path. The next turn computes it as a prompt, as it would without this session, so that what is kept
         // never changes what is said.
         this.#pool.giveBack(session, job.ids.length > 1 ? job.ids.length : 0);
+        for (const watcher of this.#watchers) watcher.end(session, outcome);
       }
     });
   }
