@@ -7,6 +7,7 @@
 import { LutraError } from '../graph/errors.js';
 import type { ArchSpec, LinearKind, LinearName, LinearSpec, ModelSpec } from '../graph/spec.js';
 import { type CalibrationSite, LINEAR_NAMES, linearKey } from '../models/index.js';
+import { hotChannels } from './hot.js';
 import { type CalibrationAddon, ObservedModel } from './observe.js';
 import { channelFactors, chooseRange, cutsOff, type RangeRule, UNIT_RANGE } from './ranges.js';
 import type { LinearRecipe, Setting } from './recipe.js';
@@ -88,17 +89,19 @@ function statisticsAt(observed: Observed, key: string): SiteStatistics {
   return statistics;
 }
 
-/** Ranges of the linears by `layers.N.NAME`, and factors of outputs that have a range for each channel. */
+/** Ranges of the linears by `layers.N.NAME`, factors of outputs that have a range for each channel, and channels of repaired inputs that are clipped most often. */
 export interface Chosen {
   linears: Record<string, LinearSpec>;
   factors: Map<string, Float32Array>;
   /** Linears whose ranges cut off some of what was seen, without repair. */
   unrepaired: Set<string>;
+  /** Channels of repaired inputs that are clipped most often. */
+  hot: Map<string, Uint32Array>;
 }
 
 /** The specs of all linears with the ranges that the statistics give; `clipped` tells whether the second pass has run. */
 export function chooseLinears(layers: number, setting: Setting, observed: Observed, clipped: boolean): Chosen {
-  const chosen: Chosen = { linears: {}, factors: new Map(), unrepaired: new Set() };
+  const chosen: Chosen = { linears: {}, factors: new Map(), unrepaired: new Set(), hot: new Map() };
   for (let layer = 0; layer < layers; layer++) {
     for (const name of LINEAR_NAMES) {
       const key = linearKey(layer, name);
@@ -117,6 +120,8 @@ export function chooseLinears(layers: number, setting: Setting, observed: Observ
         const outputCut = !recipe.shadow.output && !factors && cutsOff(seen(output), ranges.output, outputRule(recipe, name));
         if (inputCut || outputCut) chosen.unrepaired.add(key);
       }
+      const hot = recipe?.shadow.input && clipped ? hotChannels(seen('clips').squares) : null;
+      if (hot) chosen.hot.set(key, hot);
       chosen.linears[key] = {
         precision: setting.precision[KIND_OF[name]],
         input: ranges?.input ?? null,

@@ -12,6 +12,7 @@ export interface Candidate extends Option {
   /** By `layers.N.NAME`. */
   linears: Record<string, LinearSpec>;
   factors: Map<string, Float32Array>;
+  hot: Map<string, Uint32Array>;
   unrepaired: string[];
   /** Multiply-accumulates of CPU repairs for a token. */
   repairs: number;
@@ -23,18 +24,29 @@ export interface Linears extends Group<Candidate> {
 }
 
 /** The linears of one kind of one layer in one setting. */
-function candidateOf(spec: ModelSpec, { linears, factors, unrepaired }: Chosen, layer: number, names: readonly LinearName[]): Candidate {
+function candidateOf(
+  spec: ModelSpec,
+  { linears, factors, hot, unrepaired }: Chosen,
+  layer: number,
+  names: readonly LinearName[],
+): Candidate {
   const keys = names.map((name) => linearKey(layer, name));
   const own = Object.fromEntries(keys.flatMap((key) => (linears[key] ? [[key, linears[key]] as const] : [])));
   return {
     linears: own,
-    factors: new Map(keys.flatMap((key) => (factors.has(key) ? [[key, factors.get(key) as Float32Array] as const] : []))),
+    factors: ofKeys(factors, keys),
+    hot: ofKeys(hot, keys),
     unrepaired: keys.filter((key) => unrepaired.has(key)),
     cost: names.reduce((sum, name, i) => sum + macsOf(spec, name) * PRECISION_COST[own[keys[i] ?? '']?.precision ?? 'w8f16'], 0),
     int8: Object.values(own).every(isInt8),
     kl: 0,
     repairs: 0,
   };
+}
+
+/** The entries of some keys. */
+function ofKeys<T>(map: ReadonlyMap<string, T>, keys: readonly string[]): Map<string, T> {
+  return new Map([...map].filter(([key]) => keys.includes(key)));
 }
 
 export function macsOf({ arch }: ModelSpec, name: LinearName): number {
@@ -62,6 +74,7 @@ export function joined(candidates: readonly Candidate[]): Chosen {
   return {
     linears: Object.assign({}, ...candidates.map(({ linears }) => linears)) as Record<string, LinearSpec>,
     factors: new Map(candidates.flatMap(({ factors }) => [...factors])),
+    hot: new Map(candidates.flatMap(({ hot }) => [...hot])),
     unrepaired: new Set(candidates.flatMap(({ unrepaired }) => unrepaired)),
   };
 }

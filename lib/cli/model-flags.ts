@@ -1,6 +1,6 @@
 /** Flags that every command with a model shares, and what they mean. */
 import { KV_TYPE_CODES, type KvType } from '../graph/index.js';
-import { POWER_MODES, type PowerMode } from '../native/addon.js';
+import { POWER_MODES, type PowerMode, SHADOW_RESIDENCIES, type ShadowResidency } from '../native/addon.js';
 import type { NpuChoice } from '../qnn/discover.js';
 import type { LoadOptions } from '../runtime/model.js';
 import { type Arguments, type Flags, UsageError } from './args.js';
@@ -17,6 +17,8 @@ export const modelFlags = {
   threads: { value: 'N', help: 'threads of CPU kernels and host NPU (default: all processors, or the big cores of a phone)' },
   context: { value: 'N', help: 'tokens that the context holds' },
   kv: { value: 'f16|int8|f32', help: 'type of the KV cache (default f16; f32 with --reference)' },
+  'shadow-residency': { value: 'all|hot|disk', help: 'how much of the weights that repairs read stays in memory (default all)' },
+  'no-repair': { help: 'leave out the repair of what 8-bit linears clip, to see what it is worth' },
   cache: { value: 'DIR', help: 'where compiled graphs of a QNN library are kept' },
   compiled: { value: 'DIR', help: 'graphs that lutra compile made (default: compiled in the model directory)' },
   'no-cache': { help: 'do not keep compiled graphs' },
@@ -28,6 +30,8 @@ export const modelFlags = {
 
 const isPowerMode = (text: string): text is PowerMode => POWER_MODES.some((mode) => mode === text);
 const isKvType = (text: string): text is KvType => Object.hasOwn(KV_TYPE_CODES, text);
+
+const isResidency = (text: string): text is ShadowResidency => (SHADOW_RESIDENCIES as readonly string[]).includes(text);
 
 /** The value of --npu and --soc. */
 export function npuChoice(args: Arguments): NpuChoice | undefined {
@@ -51,6 +55,9 @@ export function loadOptions(args: Arguments): LoadOptions {
   const power = args.string('power');
   if (power !== undefined && !isPowerMode(power))
     throw new UsageError(`--power is ${JSON.stringify(power)}; give ${POWER_MODES.join(', ')}.`);
+  const residency = args.string('shadow-residency');
+  if (residency !== undefined && !isResidency(residency))
+    throw new UsageError(`--shadow-residency is ${JSON.stringify(residency)}; give ${SHADOW_RESIDENCIES.join(', ')}.`);
   return {
     ...(npu === undefined ? {} : { npu }),
     reference: args.flag('reference'),
@@ -59,6 +66,8 @@ export function loadOptions(args: Arguments): LoadOptions {
     ...optional('contextSize', args.integer('context', 1)),
     ...optional('kv', kv),
     ...optional('power', power),
+    ...optional('shadowResidency', residency),
+    ...(args.flag('no-repair') ? { repair: false } : {}),
     ...optional('cache', cache),
     ...optional('compiled', args.string('compiled')),
     ...(args.flag('no-npu-check') ? { npuCheck: false } : {}),

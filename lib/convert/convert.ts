@@ -202,7 +202,7 @@ async function calibrated(context: Context, spec: ModelSpec, weights: string): P
     signal: options.signal,
     onProgress: (done, total) => options.onProgress?.({ stage: 'calibration', done, total }),
   });
-  const [first = { linears: {}, factors: new Map(), unrepaired: new Set<string>() }] = found.chosen;
+  const [first = { linears: {}, factors: new Map(), unrepaired: new Set<string>(), hot: new Map() }] = found.chosen;
   const { record: choice, ...chosen } =
     wanted.length > 1 ? await chosenOf(context, basis, files, found.chosen, windows.apart()) : { ...first, record: null };
   if (beside) await rm(beside);
@@ -233,6 +233,7 @@ async function chosenOf(
     arch: source.arch,
     linears: Object.fromEntries(layouts.map(([key, { factors: _, ...linear }]) => [key, linear])),
     factors: new Map(),
+    hot: new Map(),
     rotation,
     tensors: new Map(source.tensors.map((tensor) => [tensor.name, tensor])),
     addon: options.addon,
@@ -281,6 +282,14 @@ function json(value: object, indent?: number): Buffer {
   return Buffer.from(`${JSON.stringify(value, null, indent)}\n`);
 }
 
+/** Linears that say how many channels are listed for them. */
+function withHot(linears: Readonly<Record<string, LinearSpec>>, hot: ReadonlyMap<string, Uint32Array>): Record<string, LinearSpec> {
+  const listed = (key: string) => hot.get(key)?.length;
+  return Object.fromEntries(
+    Object.entries(linears).map(([key, linear]) => [key, { ...linear, ...(listed(key) ? { hot: listed(key) } : {}) }]),
+  );
+}
+
 /** Writes all files of the model into the context's directory. */
 async function writeModel(context: Context): Promise<ModelSpec> {
   const { options, source, directory, npu: choice, rotation, tensors } = context;
@@ -312,7 +321,8 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     calibration: null,
     tokens: tokenizer.tokens,
   };
-  const { linears, factors, record, moments } = await calibrated(context, spec, weights);
+  const { factors, hot, record, moments, ...found } = await calibrated(context, spec, weights);
+  const linears = withHot(found.linears, hot);
   if (!kept) {
     await rm(weights);
     hashes.cpu = await writeCpuWeights(context, final, tensors, moments);
@@ -326,6 +336,7 @@ async function writeModel(context: Context): Promise<ModelSpec> {
       arch,
       linears,
       factors,
+      hot,
       rotation,
       tensors: byName,
       addon: options.addon,

@@ -39,7 +39,9 @@ export function npuEntries(arch: ArchSpec, linears: Record<string, LinearSpec>, 
       const [rows, cols] = linearShape(arch, name);
       const shape = linearOf(linears, key).layout === 'conv' ? [1, 1, cols, rows] : [rows, cols];
       entries.push({ name: `${key}.w8`, dtype: 'I8', shape }, { name: `${key}.scale`, dtype: 'F32', shape: [rows] });
-      if (linearOf(linears, key).factors) entries.push({ name: `${key}.factors.f16`, dtype: 'F16', shape: [1, rows] });
+      const { factors, hot } = linearOf(linears, key);
+      if (factors) entries.push({ name: `${key}.factors.f16`, dtype: 'F16', shape: [1, rows] });
+      if (hot !== undefined) entries.push({ name: `${key}.hot`, dtype: 'U32', shape: [hot] });
     }
   }
   return entries;
@@ -60,6 +62,8 @@ export interface NpuWeightsInput {
   linears: Record<string, LinearSpec>;
   /** Of the outputs of linears that have some. */
   factors: ReadonlyMap<string, Float32Array>;
+  /** Channels of inputs, for linears that list some. */
+  hot: ReadonlyMap<string, Uint32Array>;
   /** null: the residual stream stays in the basis of the model. */
   rotation: Rotation | null;
   tensors: ReadonlyMap<string, CpuTensor>;
@@ -159,6 +163,8 @@ async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, scr
     if (input.trialScales) input.trialScales.set(key, stored);
     else await writer.write(`${key}.scale`, stored);
     if (factors) await writer.write(`${key}.factors.f16`, halvesOf(factors, `factors of ${key}`));
+    const hot = input.hot.get(key);
+    if (hot) await writer.write(`${key}.hot`, hot);
   }
 }
 

@@ -70,17 +70,24 @@ export class CpuBuilder {
 
   /**
    * Repairs a linear whose input `x` was clipped to `encoding`: base + s·r·W, or with the linear's own quantised output its dequantised value
-   * plus s·r·W, saturated ones recomputed whole. At least one of `base` and `quantized`.
+   * plus s·r·W, saturated ones recomputed whole. At least one of `base` and `quantized`. `hot`: channels whose rows of W are worth keeping in memory.
    */
   shadow(
-    of: { x: TensorId; encoding: Encoding; weight: TensorId; base?: TensorId | undefined; quantized?: TensorId | undefined },
+    of: {
+      x: TensorId;
+      encoding: Encoding;
+      weight: TensorId;
+      base?: TensorId | undefined;
+      quantized?: TensorId | undefined;
+      hot?: TensorId | undefined;
+    },
     dtype: FloatType,
     name: string,
   ): TensorId {
     const { quant } = of.encoding;
     if (quant.kind !== 'scale' || !isQuantType(of.encoding.dtype)) throw badPlan(`shadow ${name} of an input without an encoding`);
     const limits = quantLimits(of.encoding.dtype);
-    const inputs = [of.x, of.weight, of.base, of.quantized].filter((id) => id !== undefined);
+    const inputs = [of.x, of.weight, of.base, of.quantized, of.hot].filter((id) => id !== undefined);
     const attrs: CpuAttrs<'shadow'> = {
       hasBase: of.base !== undefined,
       hasQuantizedOutput: of.quantized !== undefined,
@@ -88,6 +95,7 @@ export class CpuBuilder {
       xOffset: quant.offset,
       xBits: limits.bits,
       xSigned: limits.signed,
+      hasHot: of.hot !== undefined,
     };
     return one(this.graph.addStep('shadow', inputs, attrs, { dtype }, [name]));
   }
@@ -119,6 +127,14 @@ export class CpuBuilder {
   /** Gathers statistics of `x` under number `site`. */
   observe(x: TensorId, site: number): void {
     this.graph.addStep('observe', [x], { site }, null, []);
+  }
+
+  /** 1 where `x` lies outside of an 8-bit range, 0 elsewhere. */
+  clipped(x: TensorId, encoding: Encoding, name: string): TensorId {
+    const { quant } = encoding;
+    if (quant.kind !== 'scale' || !isQuantType(encoding.dtype)) throw badPlan(`${name} of values without an encoding`);
+    const attrs = { xScale: quant.scale, xOffset: quant.offset, xSigned: quantLimits(encoding.dtype).signed };
+    return one(this.graph.addStep('clipped', [x], attrs, null, [name]));
   }
 }
 

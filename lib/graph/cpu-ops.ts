@@ -53,11 +53,19 @@ function headsOf(t: TensorType, what: string, heads: number, headDim: number): v
   check(dim(t, 1) === heads * headDim, () => `${what} ${formatType(t)} is not ${heads} heads of ${headDim}`);
 }
 
-const shadowAttrs = { hasBase: 'bool', hasQuantizedOutput: 'bool', xScale: 'f64', xOffset: 'f64', xBits: 'u32', xSigned: 'bool' } as const;
+const shadowAttrs = {
+  hasBase: 'bool',
+  hasQuantizedOutput: 'bool',
+  xScale: 'f64',
+  xOffset: 'f64',
+  xBits: 'u32',
+  xSigned: 'bool',
+  hasHot: 'bool',
+} as const;
 
 /** Its weight has the Conv2d layout, so that row k (all outputs of input channel k) is contiguous. */
 function inferShadow(inputs: readonly TensorType[], a: Attrs<typeof shadowAttrs>, target: { readonly dtype: 'f32' | 'f16' }): TensorType[] {
-  arity(inputs, 2 + Number(a.hasBase) + Number(a.hasQuantizedOutput));
+  arity(inputs, 2 + Number(a.hasBase) + Number(a.hasQuantizedOutput) + Number(a.hasHot));
   check(a.hasBase || a.hasQuantizedOutput, () => 'shadow with neither base nor quantised output');
   const x = rowsOf(arg(inputs, 0), 'shadow input', FLOATS);
   const w = arg(inputs, 1);
@@ -75,6 +83,11 @@ function inferShadow(inputs: readonly TensorType[], a: Attrs<typeof shadowAttrs>
     const yq = rowsOf(arg(inputs, a.hasBase ? 3 : 2), 'quantised output', ['u8', 's8']);
     check(yq.quant.kind === 'scale', () => `quantised output ${formatType(yq)} has no encoding`);
     sameShape(yq, y, 'quantised output has another shape');
+  }
+  if (a.hasHot) {
+    const hot = arg(inputs, inputs.length - 1);
+    checkType(hot, 'hot channels', ['u32'], 1);
+    check(dim(hot, 0) <= dim(x, 1), () => `hot channels are ${formatType(hot)} for ${formatType(x)}`);
   }
   return [y];
 }
@@ -219,6 +232,13 @@ export const CPU_OPS = {
     checkType(table, 'table', F32, 2);
     check(table.rows === 'fixed' && dim(table, 0) >= chunk, () => `table ${formatType(table)} for chunks of ${chunk}`);
     return [{ dtype: 'f32', rows: 'chunk', dims: [chunk, dim(table, 1)], quant: NO_QUANT }];
+  }),
+
+  /** y = 1 where x lies outside of an 8-bit range, 0 elsewhere. */
+  clipped: defineOp({ xScale: 'f64', xOffset: 'f64', xSigned: 'bool' }, 'inferred', (inputs, a) => {
+    arity(inputs, 1);
+    check(a.xScale > 0 && Number.isInteger(a.xOffset), () => `a range with scale ${a.xScale} and offset ${a.xOffset}`);
+    return [f32Rows(rowsOf(arg(inputs, 0), 'clipped input'))];
   }),
 } as const;
 

@@ -29,6 +29,8 @@ export interface LinearSpec {
   factors?: true;
   /** What the CPU repairs: only for w8a8s; `output` never for o. A plan without that step does not load. */
   shadow: { input: boolean; output: boolean };
+  /** How many input channels tensor `NAME.hot` (U32) lists: those that the calibration text clipped most often, the most frequent first. Only with `shadow.input`. */
+  hot?: number;
   /** `fc`: FullyConnected with [out, in]; `conv`: Conv2d 1×1 with [1, 1, in, out], so that row k of the weight is contiguous (shadowed linears). */
   layout: 'fc' | 'conv';
 }

@@ -15,6 +15,8 @@ export interface Decoder {
   /** Float arithmetic in the CPU's linears instead of 8-bit activations. */
   readonly exact: boolean;
   readonly observer: Observer | null;
+  /** Whether the CPU repairs what NPU linears clip. */
+  readonly repair: boolean;
 }
 
 export interface Qkv {

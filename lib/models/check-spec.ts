@@ -289,6 +289,15 @@ function checkShadow(key: string, name: LinearName, linear: LinearSpec): void {
   if (linear.layout !== 'conv') throw badSpec(`${key} is shadowed and must have layout conv`);
 }
 
+/** How many channels a linear lists as hot. */
+function checkHot(key: string, name: LinearName, linear: LinearSpec, arch: ArchSpec): void {
+  const { hot } = linear;
+  if (hot === undefined) return;
+  const [, inputs] = linearShape(arch, name);
+  if (!linear.shadow.input) throw badSpec(`${key} has hot channels, but no repair of its input`);
+  if (!Number.isInteger(hot) || hot < 1 || hot > inputs) throw badSpec(`${key} has ${shown(hot)} hot channels of ${inputs}`);
+}
+
 /** Linears that read one tensor must agree on its encoding. */
 export function checkShared(spec: ModelSpec, layer: number, names: readonly LinearName[]): void {
   const [first, ...rest] = names.map((name) => JSON.stringify(linearSpec(spec, layer, name).input, ['dtype', 'scale', 'offset']));
@@ -307,6 +316,7 @@ export function checkSpec(spec: ModelSpec): void {
   for (let layer = 0; layer < spec.arch.layers; layer++) {
     for (const name of LINEAR_NAMES) {
       checkLinear(linearKey(layer, name), name, linearSpec(spec, layer, name));
+      checkHot(linearKey(layer, name), name, linearSpec(spec, layer, name), spec.arch);
       keys.delete(linearKey(layer, name));
     }
     for (const names of SHARED_INPUTS) checkShared(spec, layer, names);

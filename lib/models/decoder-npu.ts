@@ -2,7 +2,7 @@
  * Prefill with the linears on the NPU. Everything between the linears is F16 there; rope, cache, attention and repairs are CPU steps. Segments form
  * by themselves: part2 of a layer and part1 of the next are one unless the repair of down stands between them.
  */
-import type { LinearName } from '../graph/spec.js';
+import type { LinearName, LinearSpec } from '../graph/spec.js';
 import type { TensorId } from '../graph/tensor.js';
 import { addBias, attention, type Decoder, head, type Qkv } from './blocks.js';
 import { badSpec, linearSpec } from './check-spec.js';
@@ -28,7 +28,16 @@ function repair(
 ): TensorId {
   const { encoding, x } = of.input;
   if (encoding === null) throw badSpec(`layers.${layer}.${linear} is flagged for shadow without an input range`);
-  return d.g.cpu.shadow({ x, encoding, weight: d.weights.npuLinear(layer, linear), base: of.base, quantized: of.quantized }, dtype, name);
+  return d.g.cpu.shadow(
+    { x, encoding, weight: d.weights.npuLinear(layer, linear), base: of.base, quantized: of.quantized, hot: d.weights.hot(layer, linear) },
+    dtype,
+    name,
+  );
+}
+
+/** What of a linear the plan repairs: what `lutra.json` flags, or nothing. */
+function repairs(d: Decoder, layer: number, name: LinearName): LinearSpec['shadow'] {
+  return d.repair ? linearSpec(d.spec, layer, name).shadow : { input: false, output: false };
 }
 
 /** Norm and the q, k, v linears (NPU), then their repair (CPU). x: F16 residual; returns F32. */
@@ -43,7 +52,7 @@ export function repairedLinears(d: Decoder, layer: number, x: TensorId, names: r
   const input = inputOf(d, layer, names[0] ?? 'q', x);
   // All nodes first, then all steps: a step in between would cut the segment.
   const finish = names.map((name) => {
-    const { shadow } = linearSpec(d.spec, layer, name);
+    const shadow = repairs(d, layer, name);
     const linear = npuLinear(d, input, layer, name, '.f16');
     if (shadow.output) {
       const quantized = linear.quantized();
@@ -75,10 +84,9 @@ export function mlp(d: Decoder, layer: number, gate: TensorId, up: TensorId): Te
 function part2(d: Decoder, layer: number, x: TensorId, a: TensorId): TensorId {
   const { cpu, npu } = d.g;
   const name = (suffix: string): string => `l${layer}.${suffix}`;
-  const o = linearSpec(d.spec, layer, 'o');
   const a16 = cpu.convert(a, 'f16', name('a.f16'));
   // o's repair needs only its input, so the residual carries it into the segment.
-  const residual = o.shadow.input ? repairOfO(d, layer, a16, x) : x;
+  const residual = repairs(d, layer, 'o').input ? repairOfO(d, layer, a16, x) : x;
   const h = npu.add(npuLinear(d, inputOf(d, layer, 'o', a16), layer, 'o').f16(), residual, name('h'));
 
   const fn = npu.rmsNorm(h, d.weights.gamma(layer, 'ffn_norm'), d.weights.zeros(), d.spec.arch.rmsEps, name('fn'));
@@ -88,7 +96,7 @@ function part2(d: Decoder, layer: number, x: TensorId, a: TensorId): TensorId {
 
   const input = inputOf(d, layer, 'down', m);
   const down = npuLinear(d, input, layer, 'down');
-  const { shadow } = linearSpec(d.spec, layer, 'down');
+  const shadow = repairs(d, layer, 'down');
   if (shadow.output) return repair(d, layer, 'down', { input, base: h, quantized: down.quantized() }, 'f16', name('x'));
   if (shadow.input) return repair(d, layer, 'down', { input, base: npu.add(down.f16(), h, name('y')) }, 'f16', name('x'));
   return npu.add(down.f16(), h, name('x'));
@@ -99,7 +107,11 @@ function repairOfO(d: Decoder, layer: number, a16: TensorId, residual: TensorId)
   const { input } = linearSpec(d.spec, layer, 'o');
   if (input === null) throw badSpec(`layers.${layer}.o is flagged for shadow without an input range`);
   const weight = d.weights.npuLinear(layer, 'o');
-  return d.g.cpu.shadow({ x: a16, encoding: encodingIn(input, input.dtype), weight, base: residual }, 'f16', `l${layer}.r`);
+  return d.g.cpu.shadow(
+    { x: a16, encoding: encodingIn(input, input.dtype), weight, base: residual, hot: d.weights.hot(layer, 'o') },
+    'f16',
+    `l${layer}.r`,
+  );
 }
 
 /** The first residual, F16, in the basis of the NPU's weights. */

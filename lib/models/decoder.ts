@@ -20,7 +20,15 @@ export function buildDecoder(spec: ModelSpec, options: PlanOptions): BuiltPlan {
   const g = new GraphBuilder(planConfig(spec, options));
   const observer = options.calibrate === undefined ? null : new Observer(g, options.calibrate);
   const family = modelFamily(spec.arch.family);
-  const decoder = { g, spec, family, weights: new Weights(g, spec), exact: options.mode === 'reference', observer };
+  const decoder = {
+    g,
+    spec,
+    family,
+    weights: new Weights(g, spec),
+    exact: options.mode === 'reference',
+    observer,
+    repair: options.repair ?? true,
+  };
   if (options.mode === 'npu') g.program('npu', '', () => npuDecoder(decoder));
   g.program('cpu', options.mode === 'npu' ? 'cpu.' : '', () => cpuDecoder(decoder));
   return { graph: g.finish(), sites: observer?.sites ?? [] };

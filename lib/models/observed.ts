@@ -1,4 +1,7 @@
 /** What calibration observes of linears: the tensors of the float model in the basis that the NPU has them in. Nothing reads them on. */
+
+import type { Encoding } from '../graph/cpu-builder.js';
+import { quantLimits } from '../graph/dtype.js';
 import type { LinearName } from '../graph/spec.js';
 import { scaleQuant, type TensorId } from '../graph/tensor.js';
 import { type Decoder, linears } from './blocks.js';
@@ -63,7 +66,9 @@ function observeClipped(d: Decoder, observer: Observer, layer: number, of: Obser
   checkShared(d.spec, layer, names);
   checkRange(range, `${linearKey(layer, first ?? 'q')}: input range`);
   const { name } = d.g.tensor(input);
-  const quantized = d.g.cpu.quantize(input, { dtype: range.dtype, quant: scaleQuant(range.scale, range.offset) }, `${name}.${range.dtype}`);
+  const encoding: Encoding = { dtype: range.dtype, quant: scaleQuant(range.scale, range.offset) };
+  if (quantLimits(range.dtype).bits === 8) observer.observe(d.g.cpu.clipped(input, encoding, `${name}.clips`), layer, names, 'clips');
+  const quantized = d.g.cpu.quantize(input, encoding, `${name}.${range.dtype}`);
   const clipped = d.g.cpu.dequantize(quantized, 'f32', `${name}.clipped`);
   const rotation = from && d.weights.rotation(gainedSigns(layer, from.norm));
   const results = linears(

@@ -17,6 +17,8 @@ export interface PlanOptions {
   chunk?: number;
   /** Of the KV cache; F16, or F32 with mode `reference`, by default. */
   kv?: KvType;
+  /** false: linears that clip are not repaired, to measure what the repair is worth. Default true. */
+  repair?: boolean;
   /** Adds `observe` steps; only with mode `reference`. */
   calibrate?: Calibrate;
 }

@@ -11,8 +11,11 @@ export interface CalibrationSite {
   layer: number;
   /** Linears that read (input) or write (output) the tensor. */
   linears: readonly LinearName[];
-  /** rotatedInput: what the NPU reads in place of the input, where the model is rotated; clippedOutput: W·c, what the linear writes when its input is quantised and clipped by the range in `lutra.json`; head: what lm_head reads, behind the last layer. */
-  what: 'input' | 'rotatedInput' | 'output' | 'clippedOutput' | 'head';
+  /**
+   * rotatedInput: what the NPU reads in place of the input, where the model is rotated; clippedOutput: W·c, what the linear writes when its input is quantised and clipped by the range in `lutra.json`; clips: 1 where that
+   * cuts off the input, 0 elsewhere; head: what lm_head reads, behind the last layer.
+   */
+  what: 'input' | 'rotatedInput' | 'output' | 'clippedOutput' | 'clips' | 'head';
   /** Name of the tensor in the plan. */
   tensor: string;
 }

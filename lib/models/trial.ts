@@ -45,7 +45,7 @@ function onNpu(d: Decoder, layer: number, x: TensorId, names: readonly LinearNam
 export function buildTrialPlan(spec: ModelSpec, trial: Trial, windowTokens: number): Graph {
   const g = new GraphBuilder(planConfig(spec, { mode: 'reference', contextSize: windowTokens, chunk: windowTokens }));
   const weights = new Weights(g, spec);
-  const d: Decoder = { g, spec, family: modelFamily(spec.arch.family), weights, exact: true, observer: null };
+  const d: Decoder = { g, spec, family: modelFamily(spec.arch.family), weights, exact: true, observer: null, repair: true };
   const { layers, hidden } = spec.arch;
   g.program('npu', '', () => {
     let x = g.cpu.storedRows(g.weight(storedResidual(trial.layer), 'f32', [windowTokens, hidden]), 'x');

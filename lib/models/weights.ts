@@ -98,6 +98,12 @@ export class Weights {
     return this.g.weight(`${linearKey(layer, name)}.factors.f16`, 'f16', [1, rows]);
   }
 
+  /** Channels of the input that are clipped most often, U32 [hot]; undefined: not known. */
+  hot(layer: number, name: LinearName): TensorId | undefined {
+    const { hot } = linearSpec(this.spec, layer, name);
+    return hot === undefined ? undefined : this.g.weight(`${linearKey(layer, name)}.hot`, 'u32', [hot]);
+  }
+
   /** S8 weight of the NPU with a scale per output: [out, in], or [1, 1, in, out] in layout conv. */
   npuLinear(layer: number, name: LinearName): TensorId {
     const key = linearKey(layer, name);

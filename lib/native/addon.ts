@@ -39,9 +39,15 @@ export interface EngineOptions {
   logLevel?: number;
   /** Gives every activation memory of its own, so that {@link NativeEngine.peek} sees each one after a call. Default: dead ones share. */
   keepActivations?: boolean;
+  /** How much of the weights that repairs read stays in memory between chunks. Default `all`. */
+  shadowResidency?: ShadowResidency;
   /** Times every CPU step, not only NPU calls and repairs: `cpuMs` and its parts are 0 without. */
   profile?: boolean;
 }
+
+/** `all`: what was read stays mapped; `hot`: the rows of hot channels, as a copy; `disk`: nothing. */
+export const SHADOW_RESIDENCIES = ['all', 'hot', 'disk'] as const;
+export type ShadowResidency = (typeof SHADOW_RESIDENCIES)[number];
 
 /** Identity of an NPU library. */
 export interface BackendInfo {
@@ -61,7 +67,8 @@ export interface EngineInfo {
   /** 'built' graphs, 'loaded' from the context binary, or 'none'. */
   context: 'none' | 'built' | 'loaded';
   loadMs: { map: number; plan: number; graphs: number };
-  bytes: { weights: number; activations: number; kvCache: number };
+  /** shadow: weights that repairs read, a part of `weights`; shadowPinned: copies of hot rows. */
+  bytes: { weights: number; activations: number; kvCache: number; shadow: number; shadowPinned: number };
   kernels: string;
 }
 
@@ -110,6 +117,8 @@ export interface EngineTimings {
   decodeAttentionMs: number;
   shadowMs: number;
   repairedInputs: number;
+  /** Of `repairedInputs`: their row of the weight was pinned. */
+  hotInputs: number;
   repairedOutputs: number;
 }
 

@@ -15,6 +15,8 @@ import {
   type NativeNpu,
   POWER_MODES,
   type PowerMode,
+  SHADOW_RESIDENCIES,
+  type ShadowResidency,
 } from '../native/addon.js';
 import { loadAddon } from '../native/loader.js';
 import { contextFile, contextKey, defaultContextDirectory } from '../qnn/context-cache.js';
@@ -48,6 +50,13 @@ export interface LoadOptions {
   contextSize?: number;
   /** Type of the KV cache: `f16` (default), `int8` (half the memory; 8 bits and a scale for each head of a position) or `f32` (default with `reference`). */
   kv?: KvType;
+  /**
+   * How much of the weights that the CPU's repairs read stays in memory between chunks: `all` that was read (default), the rows of the channels that calibration saw clipped most often (`hot`), or nothing
+   * (`disk`). The results are the same to the bit.
+   */
+  shadowResidency?: ShadowResidency;
+  /** false: nothing that NPU linears clip is repaired, to measure what the repair is worth. Default true. */
+  repair?: boolean;
   /** Where compiled graphs of a QNN library, and what is known about it, are kept: a directory, or false for nowhere. Default: lutra's cache directory. */
   cache?: string | boolean;
   /** Folder with graphs that `lutra compile` made ahead of time, or false for none. Default: `compiled` in the model directory. Those that do not fit are not used ({@link Placement.compiled}). */
@@ -90,6 +99,8 @@ const loadChecks: Record<keyof LoadOptions, Check> = {
   threads: integer(1, MAX_THREADS),
   contextSize: integer(1),
   kv: oneOf(...Object.keys(KV_TYPE_CODES)),
+  shadowResidency: oneOf(...SHADOW_RESIDENCIES),
+  repair: boolean,
   cache: (value) =>
     typeof value === 'boolean' || (typeof value === 'string' && value.length > 0 && !value.includes('\0'))
       ? undefined
@@ -294,6 +305,7 @@ export class Model {
       npuTimeoutMs: npu.npuTimeoutMs,
       ...(options.power === undefined ? {} : { power: options.power }),
       ...(options.profile ? { profile: true } : {}),
+      ...(options.shadowResidency ? { shadowResidency: options.shadowResidency } : {}),
       ...(contextCache ? { contextCache } : {}),
       ...(options.onLog ? { onLog: options.onLog } : {}),
       ...(options.logLevel === undefined ? {} : { logLevel: options.logLevel }),
@@ -389,7 +401,12 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const mode: PlanMode = options.reference ? 'reference' : npu.npu.kind === 'none' ? 'cpu' : 'npu';
   const contextSize = options.contextSize ?? Math.min(spec.arch.maxContext, DEFAULT_CONTEXT);
   const addon = loadAddon();
-  const built = buildPlan(spec, { mode, contextSize, ...(options.kv ? { kv: options.kv } : {}) });
+  const built = buildPlan(spec, {
+    mode,
+    contextSize,
+    ...(options.kv ? { kv: options.kv } : {}),
+    ...(options.repair === false ? { repair: false } : {}),
+  });
   const graph = options.eager ? eagerGraph(built) : built;
   return new Model({
     directory: opened,

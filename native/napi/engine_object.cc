@@ -45,6 +45,7 @@ Napi::Object timings_object(Napi::Env env, const session::Timings& t) {
   set("decodeAttentionMs", static_cast<double>(t.decode.attention_ns) * 1e-6);
   set("shadowMs", sum(&plan::RunStats::shadow_ns) * 1e-6);
   set("repairedInputs", static_cast<double>(t.prefill.shadow.repaired_inputs));
+  set("hotInputs", static_cast<double>(t.prefill.shadow.hot_inputs));
   set("repairedOutputs", static_cast<double>(t.prefill.shadow.repaired_outputs));
   return o;
 }
@@ -71,6 +72,8 @@ Napi::Object info_object(Napi::Env env, const session::EngineInfo& info) {
   bytes.Set("weights", static_cast<double>(info.weight_bytes));
   bytes.Set("activations", static_cast<double>(info.activation_bytes));
   bytes.Set("kvCache", static_cast<double>(info.kv_bytes));
+  bytes.Set("shadow", static_cast<double>(info.shadow.weights));
+  bytes.Set("shadowPinned", static_cast<double>(info.shadow.pinned));
   o.Set("bytes", bytes);
   o.Set("kernels", info.kernels);
   return o;
@@ -219,6 +222,13 @@ session::NpuOptions npu_of(const Napi::Object& options) {
   return npu_options(options.Get("npu").As<Napi::Object>());
 }
 
+plan::ShadowResidency shadow_residency(const std::string& name) {
+  if (name == "all") return plan::ShadowResidency::kAll;
+  if (name == "hot") return plan::ShadowResidency::kHot;
+  if (name == "disk") return plan::ShadowResidency::kDisk;
+  throw Error(ErrorCode::kInvalidArgument, "shadowResidency '" + name + "' is neither all, hot nor disk");
+}
+
 session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handle) {
   session::EngineOptions options;
   options.plan = bytes(o, "plan");
@@ -239,6 +249,7 @@ session::EngineOptions engine_options(const Napi::Object& o, EngineHandle& handl
   }
   options.keep_activations = boolean_or(o, "keepActivations", false);
   options.profile = boolean_or(o, "profile", false);
+  if (o.Get("shadowResidency").IsString()) options.shadow_residency = shadow_residency(string(o, "shadowResidency"));
   options.log = log_options(o, handle);
   return options;
 }

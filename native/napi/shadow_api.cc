@@ -127,7 +127,9 @@ struct Problem {
 AlignedBuffer npu_outputs(const Problem& p, ThreadPool* pool) {
   const kernels::GemmKernel& gemm = kernels::gemm_kernel(best_isa());
   constexpr auto kLayout = kernels::GemmLayout::kDotS8;
-  const auto [w, scale, in, out] = p.weight;
+  const int8_t* w = p.weight.w;
+  const float* scale = p.weight.scale;
+  const uint32_t in = p.weight.in, out = p.weight.out;
   const uint32_t panels = kernels::gemm_panels(out), rows = static_cast<uint32_t>(p.rows);
   const Element type = p.x_encoding.lo < 0 ? Element::kS8 : Element::kU8;
 
@@ -182,10 +184,7 @@ kernels::ShadowStats repair(const Problem& p, const uint8_t* codes, ThreadPool* 
   if (pool == nullptr) task(0);
   else pool->run(tasks, task);
   kernels::ShadowStats total;
-  for (const kernels::ShadowStats& one : stats) {
-    total.repaired_inputs += one.repaired_inputs;
-    total.repaired_outputs += one.repaired_outputs;
-  }
+  for (const kernels::ShadowStats& one : stats) total += one;
   return total;
 }
 

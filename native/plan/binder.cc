@@ -66,7 +66,7 @@ const store::Tensor& stored_weight(const store::WeightStore& weights, const Tens
   return stored;
 }
 
-std::span<const std::byte> Binder::weight(uint32_t t) const { return stored_weight(weights_, tensor(t)).data; }
+std::span<const std::byte> Binder::weight(uint32_t t) const { return stored(t).data; }
 
 kernels::PackedWeight Binder::packed(uint32_t t) const {
   const Tensor& tensor = this->tensor(t);

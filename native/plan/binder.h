@@ -43,12 +43,20 @@ class Binder {
   Isa isa() const { return options_.isa; }
   const kernels::LinearKernel& linear() const { return kernels::linear_kernel(options_.isa); }
   const kernels::ShadowKernel& shadow() const { return kernels::shadow_kernel(options_.isa); }
+  ShadowResidency shadow_residency() const { return options_.shadow_residency; }
+  void count_shadow_memory(const ShadowMemory& memory) {
+    executor_.shadow_memory_.weights += memory.weights;
+    executor_.shadow_memory_.pinned += memory.pinned;
+  }
 
   /// Memory of an activation, typed by the caller.
   std::byte* memory(uint32_t t) const { return executor_.arena_.data() + executor_.memory_.offsets[t]; }
   template <class T>
   T* data(uint32_t t) const { return reinterpret_cast<T*>(memory(t)); }
 
+  const store::WeightStore& weights() const { return weights_; }
+  /// See stored_weight.
+  const store::Tensor& stored(uint32_t t) const { return stored_weight(weights_, tensor(t)); }
   /// Bytes of a weight; see stored_weight.
   std::span<const std::byte> weight(uint32_t t) const;
   const float* weight_f32(uint32_t t) const { return reinterpret_cast<const float*>(weight(t).data()); }

@@ -48,11 +48,20 @@ struct Run {
   uint32_t kernel_rows(uint32_t n) const noexcept { return as_single_rows ? 1 : n; }
 };
 
+/// How much of the weights that repairs read stays in memory between chunks: all that was read; the rows of hot channels, as a copy; nothing.
+enum class ShadowResidency { kAll, kHot, kDisk };
+
+/// Bytes of the weights that repairs read, and of the copies of hot rows.
+struct ShadowMemory {
+  uint64_t weights = 0, pinned = 0;
+};
+
 struct ExecutorOptions {
   uint32_t threads = 1;
   Isa isa = Isa::kPortable;
   bool keep_activations = false;  // nothing shares memory, so that peek() sees every value
   bool profile = false;           // time every step
+  ShadowResidency shadow_residency = ShadowResidency::kAll;
 };
 
 class StepRunner {
@@ -86,6 +95,7 @@ class Executor {
   std::map<uint32_t, Observation>& observations() noexcept { return observations_; }
   const std::map<uint32_t, Observation>& observations() const noexcept { return observations_; }
   size_t activation_bytes() const noexcept { return memory_.bytes; }
+  const ShadowMemory& shadow_memory() const noexcept { return shadow_memory_; }
 
  private:
   friend class Binder;
@@ -94,6 +104,7 @@ class Executor {
   AlignedBuffer arena_;
   AlignedBuffer scratch_;
   std::map<uint32_t, Observation> observations_;
+  ShadowMemory shadow_memory_;
   std::vector<std::vector<std::unique_ptr<StepRunner>>> programs_;  // as plan_.programs
   bool keep_activations_;
   bool profile_;

@@ -34,11 +34,11 @@ inline constexpr uint32_t kMaxParamType = 5;
 /// CPU steps in opcode order.
 enum class StepOp : uint32_t {
   kSegment, kEmbed, kRmsNorm, kLinear, kRope, kKvAppend, kAttention, kSiluMul, kAdd, kConvert, kQuantize, kDequantize, kShadow, kSelectRows, kBiasAdd, kObserve, kPermute, kReluMul, kRotate,
-  kStoredRows
+  kStoredRows, kClipped
 };
 inline constexpr const char* kStepNames[] = {"segment", "embed", "rms_norm", "linear", "rope", "kv_append", "attention", "silu_mul",
                                              "add", "convert", "quantize", "dequantize", "shadow", "select_rows", "bias_add", "observe", "permute", "relu_mul", "rotate",
-                                             "stored_rows"};
+                                             "stored_rows", "clipped"};
 inline constexpr uint32_t kStepOps = sizeof(kStepNames) / sizeof(kStepNames[0]);
 
 /// Rows of the matrix of a rotate step at most.

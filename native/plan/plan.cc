@@ -271,7 +271,7 @@ void read_segment(Reader& r, uint32_t i, Plan& plan) {
 }
 
 /// Attributes of a step: how many each op has.
-constexpr uint32_t kStepAttrs[kStepOps] = {1, 0, 1, 1, 5, 1, 5, 0, 0, 0, 0, 0, 6, 0, 0, 1, 0, 0, 1};
+constexpr uint32_t kStepAttrs[kStepOps] = {1, 0, 1, 1, 5, 1, 5, 0, 0, 0, 0, 0, 7, 0, 0, 1, 0, 0, 1, 0, 3};
 
 Step read_step(Reader& r, uint32_t i, uint32_t tensors) {
   const auto w = [&](uint32_t field) { return r.word(Section::kSteps, i, field); };

@@ -6,7 +6,7 @@ std::unique_ptr<StepRunner> bind_step(Binder& binder, const Step& step) {
   using Factory = std::unique_ptr<StepRunner> (*)(Binder&, const Step&);
   static constexpr Factory kFactories[kStepOps] = {bind_segment, bind_embed, bind_rms_norm, bind_linear, bind_rope, bind_kv_append, bind_attention, bind_silu_mul,
                                                    bind_add, bind_convert, bind_quantize, bind_dequantize, bind_shadow, bind_select_rows, bind_bias_add, bind_observe, bind_permute, bind_relu_mul,
-                                                   bind_rotate, bind_stored_rows};
+                                                   bind_rotate, bind_stored_rows, bind_clipped};
   return kFactories[static_cast<uint32_t>(step.op)](binder, step);
 }
 

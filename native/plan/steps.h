@@ -27,6 +27,7 @@ std::unique_ptr<StepRunner> bind_permute(Binder&, const Step&);
 std::unique_ptr<StepRunner> bind_relu_mul(Binder&, const Step&);
 std::unique_ptr<StepRunner> bind_rotate(Binder&, const Step&);
 std::unique_ptr<StepRunner> bind_stored_rows(Binder&, const Step&);
+std::unique_ptr<StepRunner> bind_clipped(Binder&, const Step&);
 
 /// A linear step and the silu_mul of its two outputs as one; nothing when these steps are not such a pair.
 std::unique_ptr<StepRunner> bind_gated(Binder&, const Step& step, const Step& next);

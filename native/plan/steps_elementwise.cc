@@ -151,6 +151,33 @@ class Observe final : public StepRunner {
   Observation& observation_;
 };
 
+/// y = 1 where x lies outside of an 8-bit range, 0 elsewhere.
+class Clipped final : public StepRunner {
+ public:
+  Clipped(Binder& b, const Step& s) : pool_(b.pool()), tensor_(b.tensor(s.inputs[0])), x_(b.data<float>(s.inputs[0])), y_(b.data<float>(s.outputs[0])), scale_(static_cast<float>(s.attrs[0])) {
+    const auto offset = static_cast<float>(s.attrs[1]);
+    const bool is_signed = s.attrs[2] != 0;
+    low_ = (is_signed ? -128.0f : 0.0f) + offset;
+    high_ = (is_signed ? 127.0f : 255.0f) + offset;
+  }
+
+  void run(const Run& run) override {
+    parallel_ranges(pool_, static_cast<size_t>(valid_rows(tensor_, run)) * tensor_.cols, kGrain, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) {
+        const float steps = std::nearbyint(x_[i] / scale_);
+        y_[i] = steps > high_ || steps < low_ ? 1.0f : 0.0f;
+      }
+    });
+  }
+
+ private:
+  ThreadPool& pool_;
+  const Tensor& tensor_;
+  const float* x_;
+  float* y_;
+  float scale_, low_, high_;
+};
+
 /// Columns in another order: y[r, c] = x[r, order[c]].
 class Permute final : public StepRunner {
  public:
@@ -191,6 +218,7 @@ std::unique_ptr<StepRunner> bind_dequantize(Binder& b, const Step& s) { return s
 std::unique_ptr<StepRunner> bind_select_rows(Binder& b, const Step& s) { return std::make_unique<SelectRows>(b, s); }
 std::unique_ptr<StepRunner> bind_bias_add(Binder& b, const Step& s) { return std::make_unique<BiasAdd>(b, s); }
 std::unique_ptr<StepRunner> bind_observe(Binder& b, const Step& s) { return std::make_unique<Observe>(b, s); }
+std::unique_ptr<StepRunner> bind_clipped(Binder& b, const Step& s) { return std::make_unique<Clipped>(b, s); }
 std::unique_ptr<StepRunner> bind_permute(Binder& b, const Step& s) { return std::make_unique<Permute>(b, s); }
 
 }  // namespace lutra::plan

@@ -192,9 +192,16 @@ void check_dequantize(const Checker& c) {
   c.same_shape(c.in(0), c.out(0));
 }
 
+/// The scale and the offset, attributes `first` and the next, of what was clipped.
+void check_input_range(const Checker& c, size_t first) {
+  c.positive(first);
+  const double offset = c.step().attrs[first + 1];
+  c.require(std::abs(offset) <= 65536 && offset == std::floor(offset), "offset out of range");
+}
+
 void check_shadow(const Checker& c) {
-  const bool base = c.integer(0, 1) == 1, quantized = c.integer(1, 1) == 1;
-  c.counts(2u + base + quantized, 1);
+  const bool base = c.integer(0, 1) == 1, quantized = c.integer(1, 1) == 1, hot = c.integer(6, 1) == 1;
+  c.counts(2u + base + quantized + hot, 1);
   c.require(base || quantized, "neither base nor quantised output");
   const Tensor &x = c.in(0), &w = c.in(1), &y = c.out(0);
   c.activation(x, {kF, kH});
@@ -212,8 +219,12 @@ void check_shadow(const Checker& c) {
     c.require(c.in(2u + base).dtype != DType::kU16, "a 16-bit output has no repair");
     c.same_shape(c.in(2u + base), y);
   }
-  c.positive(2);
-  c.require(std::abs(c.step().attrs[3]) <= 65536 && c.step().attrs[3] == std::floor(c.step().attrs[3]), "offset out of range");
+  if (hot) {
+    const Tensor& channels = c.in(2u + base + quantized);
+    c.require(channels.kind == TensorKind::kWeight && channels.dtype == DType::kU32 && channels.rank == 1 && channels.elements() <= x.cols,
+              Checker::describe(channels) + " is not a U32 weight of at most " + std::to_string(x.cols) + " channels");
+  }
+  check_input_range(c, 2);
   c.require(c.integer(4, 8) == 8, "inputs that are not 8 bits wide");
   c.integer(5, 1);
 }
@@ -237,6 +248,15 @@ void check_observe(const Checker& c) {
   c.counts(1, 0);
   c.activation(c.in(0), {kF});
   c.integer(0, 65535);
+}
+
+void check_clipped(const Checker& c) {
+  c.counts(1, 1);
+  c.activation(c.in(0), {kF});
+  c.activation(c.out(0), {kF});
+  c.same_shape(c.in(0), c.out(0));
+  check_input_range(c, 0);
+  c.integer(2, 1);
 }
 
 void check_permute(const Checker& c) {
@@ -291,6 +311,7 @@ void check(const Checker& c) {
     case StepOp::kPermute: return check_permute(c);
     case StepOp::kRotate: return check_rotate(c);
     case StepOp::kStoredRows: return check_stored_rows(c);
+    case StepOp::kClipped: return check_clipped(c);
   }
 }
 

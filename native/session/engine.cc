@@ -51,7 +51,7 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
     if (options.npu.kind == NpuOptions::Kind::kNone) throw Error(ErrorCode::kBadPlan, "plan: it has NPU segments but no NPU library was named", "build the plan for the CPU");
     auto device = open_npu(options.npu, *pool_, std::move(options.log), watch_.get());
     info_.backend = device->backend()->library().info();
-    segments_ = std::make_unique<NpuSegments>(plan_, *weights_, std::move(device), options.cache, watch_.get());
+    segments_ = std::make_unique<NpuSegments>(plan_, *weights_, std::move(device), options.cache, watch_.get(), options.shadow_residency);
     segments_->vote(options.npu.power);
     info_.from_cache = segments_->from_cache();
     for (const plan::Segment& s : plan_.segments) info_.segments.push_back({std::string(s.name), s.nodes.size()});
@@ -59,12 +59,13 @@ Engine::Engine(EngineOptions options) : watch_(std::move(options.watch)) {
   info_.graphs_ms = ms_since(begin);
 
   begin = Clock::now();
-  const plan::ExecutorOptions executor_options{options.threads, best_isa(), options.keep_activations, options.profile};
+  const plan::ExecutorOptions executor_options{options.threads, best_isa(), options.keep_activations, options.profile, options.shadow_residency};
   executor_ = std::make_unique<plan::Executor>(plan_, *weights_, *cache_, *pool_, segments_.get(), executor_options);
   info_.plan_ms += ms_since(begin);
   weights_->check_intact();
   info_.weight_bytes = weights_->total_bytes();
   info_.activation_bytes = executor_->activation_bytes();
+  info_.shadow = executor_->shadow_memory();
   info_.kv_bytes = cache_->bytes_per_position() * c.max_context;
   info_.kernels = isa_name(executor_options.isa);
 }

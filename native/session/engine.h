@@ -29,6 +29,7 @@ struct EngineOptions {
   std::shared_ptr<CallWatch> watch;  // of the calls into an external library; may be null
   bool keep_activations = false;
   bool profile = false;
+  plan::ShadowResidency shadow_residency = plan::ShadowResidency::kAll;
 };
 
 struct EngineInfo {
@@ -38,6 +39,7 @@ struct EngineInfo {
   bool from_cache = false;
   double map_ms = 0, plan_ms = 0, graphs_ms = 0;
   uint64_t weight_bytes = 0, activation_bytes = 0, kv_bytes = 0;
+  plan::ShadowMemory shadow;
   std::string kernels;
 };
 

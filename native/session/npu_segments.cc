@@ -17,11 +17,12 @@
 namespace lutra::session {
 namespace {
 
-/// Names of weights that a CPU step reads: their pages stay.
-std::set<std::string_view> cpu_weights(const plan::Plan& plan) {
+/// Names of weights that a CPU step reads and that stay in memory for it.
+std::set<std::string_view> cpu_weights(const plan::Plan& plan, plan::ShadowResidency residency) {
   std::set<std::string_view> names;
   for (const plan::Program& program : plan.programs) {
     for (const plan::Step& step : program.steps) {
+      if (step.op == plan::StepOp::kShadow && residency != plan::ShadowResidency::kAll) continue;
       for (uint32_t t : step.inputs) names.insert(plan.tensors[t].weight);
     }
   }
@@ -63,12 +64,13 @@ std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& poo
   return qnn::Device::create(qnn::Backend::create(qnn::Library::open(options.path), std::move(log)), {options.soc, std::nullopt}, options.measurements);
 }
 
-NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch)
+NpuSegments::NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch,
+                         plan::ShadowResidency residency)
     : watch_(watch), device_(std::move(device)) {
   const qnn::LibraryInfo& info = device_->backend()->library().info();
   const std::string key = cache.key + " " + info.provider + " " + info.build_id + " soc " + (device_->soc() ? std::to_string(*device_->soc()) : "default");
   from_cache_ = !cache.file.empty() && load(plan, cache, key);
-  if (!from_cache_) build(plan, weights, cache, key);
+  if (!from_cache_) build(plan, weights, cache, key, residency);
 }
 
 void NpuSegments::vote(qnn::PowerMode mode) {
@@ -121,12 +123,12 @@ bool NpuSegments::load(const plan::Plan& plan, const ContextCache& cache, const 
   }
 }
 
-void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key) {
+void NpuSegments::build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key, plan::ShadowResidency residency) {
   {
     const CallWatch::Call call(watch_, CallWatch::Pace::kExecute, "contextCreate");
     context_ = qnn::Context::create(device_);
   }
-  const std::set<std::string_view> keep = cpu_weights(plan);
+  const std::set<std::string_view> keep = cpu_weights(plan, residency);
   std::vector<qnn::GraphIds> ids;
   for (const plan::Segment& segment : plan.segments) {
     const CallWatch::Call call(watch_, CallWatch::Pace::kSlow, "compiling the graph", static_cast<uint32_t>(graphs_.size()));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "plan/executor.h"
 #include "plan/plan.h"
 #include "plan/segment_runner.h"
 #include "qnn/graph.h"
@@ -41,9 +42,11 @@ std::shared_ptr<qnn::Device> open_npu(const NpuOptions& options, ThreadPool& poo
 class NpuSegments final : public plan::SegmentRunner {
  public:
   /// Retrieves the graphs from the cache when its key matches, else builds all of them and writes the cache (a binary that cannot be had or written is
-  /// ignored: it costs time, not correctness). Weights that no CPU step reads are released from memory once the library has its copy.
+  /// ignored: it costs time, not correctness). Weights that no CPU step reads are released from memory once the library has its copy; so are those that only repairs read, unless
+  /// they stay by `residency`.
   /// `watch`, which may be null, sees every call. Throws Error as qnn does, naming the segment's node.
-  NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch = nullptr);
+  NpuSegments(const plan::Plan& plan, const store::WeightStore& weights, std::shared_ptr<qnn::Device> device, const ContextCache& cache, CallWatch* watch = nullptr,
+              plan::ShadowResidency residency = plan::ShadowResidency::kAll);
   ~NpuSegments() override;
   NpuSegments(const NpuSegments&) = delete;
   NpuSegments& operator=(const NpuSegments&) = delete;
@@ -70,7 +73,7 @@ class NpuSegments final : public plan::SegmentRunner {
   };
 
   bool load(const plan::Plan& plan, const ContextCache& cache, const std::string& key);
-  void build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key);
+  void build(const plan::Plan& plan, const store::WeightStore& weights, const ContextCache& cache, const std::string& key, plan::ShadowResidency residency);
 
   CallWatch* watch_;
   NpuCheck* check_ = nullptr;

@@ -1,4 +1,6 @@
 // lutra in a process of its own for the end-to-end benchmark; the same protocol as tests/oracle/worker.mjs.
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { loadModel } from '../../dist/index.js';
 
 let session;
@@ -26,6 +28,26 @@ const handlers = {
   async fill({ tokens }) {
     session.reset();
     await session.prefill(tokens);
+  },
+  /** Empties the context, fills it, and says what of this process is resident, and of its mapping of a file, in bytes; and what the logits were. */
+  async resident({ tokens, file }) {
+    session.reset();
+    await session.prefill(tokens, { logits: 'none' });
+    const kilobytes = (text, name) =>
+      [...text.matchAll(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'gm'))].reduce((sum, [, kb]) => sum + 1024 * kb, 0);
+    const total = readFileSync('/proc/self/smaps_rollup', 'utf8');
+    const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);
+    const memory = {
+      rss: kilobytes(total, 'Rss'),
+      pss: kilobytes(total, 'Pss'),
+      peak: kilobytes(readFileSync('/proc/self/status', 'utf8'), 'VmHWM'),
+      mapped: kilobytes(mappings.filter((mapping) => mapping.split('\n')[0].endsWith(file)).join('\n'), 'Rss'),
+      bytes: session.info().bytes,
+      timings: session.timings(),
+    };
+    session.reset();
+    const logits = await session.prefill(tokens, { logits: 'all' });
+    return { ...memory, logits: createHash('sha256').update(logits).digest('hex') };
   },
   /** Milliseconds of `count` tokens that follow the first `length` and `token`. */
   async decode({ length, token, count }) {

@@ -235,6 +235,39 @@ TEST_P(ShadowTest, StatisticsAccumulateAndOutputMayReplaceBase) {
   EXPECT_EQ(stats.repaired_outputs, 2 * once.stats.repaired_outputs);
 }
 
+// Rows that are kept apart are the same bytes: the result has the same bits, and the statistics say how many were read there.
+TEST_P(ShadowTest, HotRowsAreReadWhereTheyAreKept) {
+  Problem p = make_problem(300, 70, signed8(0.03f), signed8(0.4f), 0.2, 0.1, 29);
+  const Result plain = run(kernel(), p);
+  std::vector<uint32_t> places(p.in, ShadowWeight::kNotHot);
+  std::vector<int8_t> hot;
+  uint64_t hot_inputs = 0;
+  for (uint32_t k = 0; k < p.in; k += 3) {
+    places[k] = static_cast<uint32_t>(hot.size()) / p.out;
+    hot.insert(hot.end(), p.w.begin() + k * p.out, p.w.begin() + (k + 1) * p.out);
+    hot_inputs += std::nearbyint(p.x[k] / p.x_encoding.scale) > 127 || std::nearbyint(p.x[k] / p.x_encoding.scale) < -128;
+  }
+  ASSERT_GT(hot_inputs, 5u);
+  ShadowWeight weight = p.weight();
+  weight.hot = hot.data();
+  weight.hot_place = places.data();
+  const auto with_hot = [&] {
+    Result result{std::vector<float>(p.out), {}};
+    std::vector<float> scratch(p.in + p.out);
+    kernel().run_row(weight, p.x.data(), p.x_encoding, p.base.data(), p.yq.data(), p.y_encoding, scratch.data(), result.y.data(), result.stats);
+    return result;
+  };
+  const Result same = with_hot();
+  for (uint32_t o = 0; o < p.out; ++o) ASSERT_EQ(same.y[o], plain.y[o]) << o;
+  EXPECT_EQ(same.stats.repaired_inputs, plain.stats.repaired_inputs);
+  EXPECT_EQ(same.stats.hot_inputs, hot_inputs);
+  EXPECT_EQ(plain.stats.hot_inputs, 0u);
+  // It has teeth: other bytes there give another result.
+  for (int8_t& byte : hot) byte = static_cast<int8_t>(byte ^ 1);
+  const Result other = with_hot();
+  EXPECT_NE(std::vector<float>(plain.y.begin(), plain.y.begin() + p.out), other.y);
+}
+
 /// Adds a row of W four outputs at a time, as ShadowKernel must not: each time it loads eight.
 void add_row_reading_too_far(const ShadowWeight& w, uint32_t k, float residual, float* sums) {
   const int8_t* row = w.w + size_t{k} * w.out;

@@ -227,6 +227,11 @@ export class Interpreter {
       case 'observe':
         this.observed.set(step.attrs.site, [...(this.observed.get(step.attrs.site) ?? []), ...x()]);
         return [];
+      case 'clipped': {
+        const { xScale: scale, xOffset: offset, xSigned } = step.attrs;
+        const e: Encoded = { scale, offset, lo: xSigned ? -128 : 0, hi: xSigned ? 127 : 255 };
+        return [x().map((row) => row.map((v) => Number(quantum(v, e) !== clamp(quantum(v, e), e))))];
+      }
       default:
         throw new Error(`unknown step ${String(step satisfies never)}`);
     }

@@ -15,12 +15,29 @@ struct ShadowWeight {
   const float* scale = nullptr;   // [out]
   uint32_t in = 0;
   uint32_t out = 0;
+  // Where rows of some channels are kept apart from `w`: nullptr where none are.
+  const int8_t* hot = nullptr;         // [hot channels, out], the same bytes
+  const uint32_t* hot_place = nullptr;  // [in]: row of `hot` that holds channel k; kNotHot: only `w` does
+
+  static constexpr uint32_t kNotHot = 0xffffffffu;
+  const int8_t* row(uint32_t k) const noexcept {
+    const uint32_t place = hot_place == nullptr ? kNotHot : hot_place[k];
+    return place == kNotHot ? w + static_cast<size_t>(k) * out : hot + static_cast<size_t>(place) * out;
+  }
 };
 
 /// Counts, for reports.
 struct ShadowStats {
   uint64_t repaired_inputs = 0;   // elements with q ≠ clamp(q)
   uint64_t repaired_outputs = 0;  // saturated outputs recomputed whole
+  uint64_t hot_inputs = 0;        // of repaired_inputs: their row was kept apart
+
+  ShadowStats& operator+=(const ShadowStats& other) noexcept {
+    repaired_inputs += other.repaired_inputs;
+    repaired_outputs += other.repaired_outputs;
+    hot_inputs += other.hot_inputs;
+    return *this;
+  }
 };
 
 struct ShadowKernel {

@@ -45,7 +45,7 @@ void add_rows_by_four(const ShadowWeight& w, const float* x, const ClipRange& ra
     float residuals[4];
     for (uint32_t j = 0; j < 4; ++j) {  // the last group is filled up with rows that add nothing
       const uint32_t k = get_index(list, i + j < count ? i + j : i);
-      rows[j] = w.w + static_cast<size_t>(k) * w.out;
+      rows[j] = w.row(k);
       residuals[j] = i + j < count ? range.residual(x[k]) : 0.0f;
     }
     add_four(w, rows, residuals, sums);
@@ -84,6 +84,9 @@ void shadow_row(const ShadowWeight& w, const float* x, const Encoding& x_encodin
   float* sums = scratch + w.in;
   const uint32_t count = Tier::collect(x, w.in, range, list);
   stats.repaired_inputs += count;
+  if (w.hot_place != nullptr) {
+    for (uint32_t i = 0; i < count; ++i) stats.hot_inputs += w.hot_place[get_index(list, i)] != ShadowWeight::kNotHot;
+  }
   std::memset(sums, 0, w.out * sizeof(float));
   if (count > 0) Tier::add_rows(w, x, range, list, count, sums);
 

@@ -24,7 +24,7 @@ struct Portable {
     for (uint32_t i = 0; i < count; ++i) {
       const uint32_t k = get_index(list, i);
       const float residual = range.residual(x[k]);
-      const int8_t* row = w.w + static_cast<size_t>(k) * w.out;
+      const int8_t* row = w.row(k);
       for (uint32_t o = 0; o < w.out; ++o) sums[o] += residual * static_cast<float>(row[o]);
     }
   }

@@ -8,6 +8,14 @@ import { buildCalibrationPlan, checkSpec } from '../../../lib/models/index.js';
 import { Random } from '../../reference/random.js';
 import { tinyModel } from '../../reference/tiny.js';
 
+/** The site of ones and zeros, so many ones in each column. */
+function clips(counts: readonly number[]): Float64Array {
+  const out = new Float64Array(SITE_VALUES + 4 * counts.length);
+  out[0] = 1000;
+  out.set(counts, SITE_VALUES);
+  return out;
+}
+
 /** A site as an `observe` step counts it. */
 function site(values: Iterable<number>): Float64Array {
   const out = new Float64Array(SITE_VALUES);
@@ -185,6 +193,7 @@ function fake(overrides: Partial<CalibrationOptions> = {}, spoil?: (pass: number
     clippedOutput: spread(4, []),
     rotatedInput: spread(8, []),
     head: spread(2, []),
+    clips: clips([2, 90, 0, 7]),
   };
   let pass = 0;
   const options: CalibrationOptions = {
@@ -247,7 +256,8 @@ describe('calibrate', () => {
   it('runs two passes, each window with an empty cache, and measures shadowed outputs on the clipped input', async () => {
     const { events, options } = fake();
     const progress: string[] = [];
-    const linears = await linearsOf({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) });
+    const [chosen] = (await calibrate({ ...options, onProgress: (done, total) => progress.push(`${done}/${total}`) })).chosen;
+    const { linears = {}, hot } = chosen ?? {};
     const windows = [
       'truncate 0',
       'prefill 0+16 none cpu',
@@ -268,6 +278,8 @@ describe('calibrate', () => {
       output: { dtype: 'u8' },
       shadow: { input: true },
     });
+    expect(hot?.get('layers.1.o')).toEqual(Uint32Array.of(1));
+    expect([...(hot?.keys() ?? [])].filter((key) => key.endsWith('.down'))).toEqual([]);
     // The spikes at 100 and 50 must not set the steps.
     expect(q?.input?.scale).toBeLessThan(8.1 / 127);
     expect(q?.output?.scale).toBeLessThan(10.5 / 255);

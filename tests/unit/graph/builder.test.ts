@@ -65,6 +65,7 @@ describe('tables', () => {
       'relu_mul',
       'rotate',
       'stored_rows',
+      'clipped',
     ]);
     expect([...NPU_OP_NAMES].sort()).toEqual([
       'Concat',

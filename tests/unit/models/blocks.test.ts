@@ -13,7 +13,15 @@ function nodesOfMlp(activation: 'silu' | 'relu'): string[] {
   const { spec } = tinyModel({ arch: { activation } });
   const { vocab, hidden, layers, heads, kvHeads, headDim } = spec.arch;
   const g = new GraphBuilder({ vocab, hidden, layers, heads, kvHeads, headDim, maxContext: 8, chunk: 8, kvType: 'f16' });
-  const d: Decoder = { g, spec, family: modelFamily(spec.arch.family), weights: new Weights(g, spec), exact: false, observer: null };
+  const d: Decoder = {
+    g,
+    spec,
+    family: modelFamily(spec.arch.family),
+    weights: new Weights(g, spec),
+    exact: false,
+    observer: null,
+    repair: true,
+  };
   g.program('npu', '', () => {
     const x = g.cpu.embed(d.weights.embed(), 'f16', 'x');
     const m = mlp(d, 0, x, x);

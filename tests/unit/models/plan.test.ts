@@ -365,6 +365,14 @@ describe('calibration plans', () => {
       const range = spec.linears[linearKey(1, name)]?.input;
       const clipped = input.map((row) => row.map((v) => clip(v, range ?? null)));
       expect(nmse(clipped, input)).toBeGreaterThan(1e-6);
+      // What is rounded is off by half a step at most, what is cut off by more.
+      const cut = input.map((row, t) =>
+        [...row].map((v, i) => Number(Math.abs(v - (clipped[t]?.[i] ?? 0)) > 0.5001 * (range?.scale ?? 0))),
+      );
+      expect(
+        seen('clips', name).map((row) => [...row]),
+        name,
+      ).toEqual(cut);
       expect(
         nmse(
           seen('clippedOutput', name),

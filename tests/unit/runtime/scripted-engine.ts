@@ -72,7 +72,7 @@ export class ScriptedEngine implements NativeEngine {
       segments: [],
       context: 'none',
       loadMs: { map: 0, plan: 0, graphs: 0 },
-      bytes: { weights: 0, activations: 0, kvCache: 0 },
+      bytes: { weights: 0, activations: 0, kvCache: 0, shadow: 0, shadowPinned: 0 },
       kernels: 'scripted',
     };
   }
@@ -161,6 +161,7 @@ export class ScriptedEngine implements NativeEngine {
       decodeAttentionMs: 0,
       shadowMs: 0,
       repairedInputs: 0,
+      hotInputs: 0,
       repairedOutputs: 0,
     };
   }

@@ -10,7 +10,7 @@ import { context, ScriptedEngine } from '../runtime/scripted-engine.js';
 /** Each session has 100 bytes. */
 class SizedEngine extends ScriptedEngine {
   override info(): EngineInfo {
-    return { ...super.info(), bytes: { weights: 0, activations: 30, kvCache: 70 } };
+    return { ...super.info(), bytes: { weights: 0, activations: 30, kvCache: 70, shadow: 0, shadowPinned: 0 } };
   }
 }
 
