@@ -29,6 +29,12 @@ const handlers = {
     session.reset();
     await session.prefill(tokens);
   },
+  /** Empties the context, fills it, and says what that took. */
+  async prefill({ tokens }) {
+    session.reset();
+    await session.prefill(tokens, { logits: 'none' });
+    return session.timings();
+  },
   /** Empties the context, fills it, and says what of this process is resident, and of its mapping of a file, in bytes; and what the logits were. */
   async resident({ tokens, file }) {
     session.reset();

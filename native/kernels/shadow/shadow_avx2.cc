@@ -15,8 +15,8 @@ LUTRA_INLINE256 __m256 load_weights(const int8_t* p) { return _mm256_cvtepi32_ps
 LUTRA_INLINE256 __m256 steps_of(__m256 x, const ClipRange& range) {
   return _mm256_round_ps(_mm256_div_ps(x, _mm256_set1_ps(range.scale)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-LUTRA_INLINE256 __m256 clipped_lanes(__m256 steps, const ClipRange& range) {
-  return _mm256_or_ps(_mm256_cmp_ps(steps, _mm256_set1_ps(range.high), _CMP_GT_OQ), _mm256_cmp_ps(steps, _mm256_set1_ps(range.low), _CMP_LT_OQ));
+LUTRA_INLINE256 __m256 clipped_lanes(__m256 x, const ClipRange& range) {
+  return _mm256_or_ps(_mm256_cmp_ps(x, _mm256_set1_ps(range.most), _CMP_GT_OQ), _mm256_cmp_ps(x, _mm256_set1_ps(range.least), _CMP_LT_OQ));
 }
 /// Up to 8 elements from p, the rest 0.
 LUTRA_INLINE256 __m256 load_some(const float* p, uint32_t count) {
@@ -29,7 +29,7 @@ struct Avx2 {
     uint32_t count = 0;
     for (uint32_t k = 0; k < in; k += 8) {
       const uint32_t left = in - k < 8 ? in - k : 8;
-      auto hit = static_cast<uint32_t>(_mm256_movemask_ps(clipped_lanes(steps_of(load_some(x + k, left), range), range))) & ((1u << left) - 1u);
+      auto hit = static_cast<uint32_t>(_mm256_movemask_ps(clipped_lanes(load_some(x + k, left), range))) & ((1u << left) - 1u);
       for (; hit != 0; hit &= hit - 1) put_index(list, count++, k + static_cast<uint32_t>(std::countr_zero(hit)));
     }
     return count;
@@ -59,7 +59,7 @@ struct Avx2 {
       const __m256 value = load_some(x + k, left);
       const __m256 steps = steps_of(value, range);
       const __m256 dequantised = _mm256_and_ps(_mm256_cmp_ps(value, value, _CMP_ORD_Q), _mm256_mul_ps(steps, _mm256_set1_ps(range.scale)));
-      const __m256 result = _mm256_blendv_ps(dequantised, value, clipped_lanes(steps, range));
+      const __m256 result = _mm256_blendv_ps(dequantised, value, clipped_lanes(value, range));
       alignas(32) float lanes[8];
       _mm256_store_ps(lanes, result);
       std::memcpy(out + k, lanes, left * sizeof(float));
@@ -69,19 +69,23 @@ struct Avx2 {
   LUTRA_TARGET_AVX2 static void whole(const ShadowWeight& w, const float* values, uint32_t first, float* lanes) noexcept {
     if (w.out - first < kShadowLanes) return whole_of_last(w, values, first, lanes);
     const int8_t* column = w.w + first;
-    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};  // even rows, odd rows
-    for (uint32_t k = 0; k < w.in; k += 2) {
-#pragma GCC unroll 2
-      for (uint32_t i = 0; i < 2; ++i) {
-        if (k + i == w.in) break;
-        const __m256 value = _mm256_set1_ps(values[k + i]);
-        const int8_t* row = column + static_cast<size_t>(k + i) * w.out;
-        sum[2 * i] = _mm256_fmadd_ps(value, load_weights(row), sum[2 * i]);
-        sum[2 * i + 1] = _mm256_fmadd_ps(value, load_weights(row + 8), sum[2 * i + 1]);
-      }
+    // Rows by their number modulo 4, so that an addition need not wait for the one before it.
+    __m256 sum[8] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    const auto add = [&](uint32_t k, __m256& low, __m256& high) LUTRA_TARGET_AVX2 {
+      const __m256 value = _mm256_set1_ps(values[k]);
+      const int8_t* row = column + static_cast<size_t>(k) * w.out;
+      low = _mm256_fmadd_ps(value, load_weights(row), low);
+      high = _mm256_fmadd_ps(value, load_weights(row + 8), high);
+    };
+    uint32_t k = 0;
+    for (; k + 4 <= w.in; k += 4) {
+#pragma GCC unroll 4
+      for (uint32_t i = 0; i < 4; ++i) add(k + i, sum[2 * i], sum[2 * i + 1]);
     }
-    _mm256_storeu_ps(lanes, _mm256_add_ps(sum[0], sum[2]));
-    _mm256_storeu_ps(lanes + 8, _mm256_add_ps(sum[1], sum[3]));
+    for (; k < w.in; ++k) add(k, sum[0], sum[1]);
+    for (uint32_t i = 0; i < 2; ++i) {
+      _mm256_storeu_ps(lanes + 8 * i, _mm256_add_ps(_mm256_add_ps(sum[i], sum[2 + i]), _mm256_add_ps(sum[4 + i], sum[6 + i])));
+    }
   }
 
   LUTRA_TARGET_AVX2 static void combine(const ShadowWeight& w, const float* sums, const float* base, const uint8_t* yq, const Encoding& e, float* y) noexcept {

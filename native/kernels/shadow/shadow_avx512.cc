@@ -11,8 +11,8 @@ LUTRA_INLINE512 __m512 load_weights(const int8_t* p, __mmask16 mask) { return _m
 LUTRA_INLINE512 __m512 steps_of(__m512 x, const ClipRange& range) {
   return _mm512_roundscale_ps(_mm512_div_ps(x, _mm512_set1_ps(range.scale)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
-LUTRA_INLINE512 __mmask16 clipped_lanes(__m512 steps, const ClipRange& range) {
-  return _mm512_cmp_ps_mask(steps, _mm512_set1_ps(range.high), _CMP_GT_OQ) | _mm512_cmp_ps_mask(steps, _mm512_set1_ps(range.low), _CMP_LT_OQ);
+LUTRA_INLINE512 __mmask16 clipped_lanes(__m512 x, const ClipRange& range) {
+  return _mm512_cmp_ps_mask(x, _mm512_set1_ps(range.most), _CMP_GT_OQ) | _mm512_cmp_ps_mask(x, _mm512_set1_ps(range.least), _CMP_LT_OQ);
 }
 
 struct Avx512 {
@@ -20,7 +20,7 @@ struct Avx512 {
     uint32_t count = 0;
     for (uint32_t k = 0; k < in; k += 16) {
       const __mmask16 mask = first_lanes(in - k);
-      uint32_t hit = clipped_lanes(steps_of(_mm512_maskz_loadu_ps(mask, x + k), range), range) & mask;
+      uint32_t hit = clipped_lanes(_mm512_maskz_loadu_ps(mask, x + k), range) & mask;
       for (; hit != 0; hit &= hit - 1) put_index(list, count++, k + static_cast<uint32_t>(std::countr_zero(hit)));
     }
     return count;
@@ -48,7 +48,7 @@ struct Avx512 {
       const __m512 steps = steps_of(value, range);
       const __mmask16 number = _mm512_cmp_ps_mask(value, value, _CMP_ORD_Q);
       const __m512 dequantised = _mm512_maskz_mul_ps(number, steps, _mm512_set1_ps(range.scale));
-      _mm512_mask_storeu_ps(out + k, mask, _mm512_mask_mov_ps(dequantised, clipped_lanes(steps, range), value));
+      _mm512_mask_storeu_ps(out + k, mask, _mm512_mask_mov_ps(dequantised, clipped_lanes(value, range), value));
     }
   }
 

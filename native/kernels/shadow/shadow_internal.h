@@ -2,23 +2,37 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "kernels/shadow/shadow.h"
 
 namespace lutra::kernels {
 
-/// The range that 8 or 16 bits can hold, as whole steps and as values. Clipped: rint(x / scale) outside [low, high]; NaN is not clipped.
+/// The range that 8 or 16 bits can hold, as whole steps and as values. Clipped: rint(x / scale) outside [low, high], which is x outside [least, most]; NaN is not clipped.
 struct ClipRange {
-  float scale, low, high, low_value, high_value;
+  float scale, low, high, low_value, high_value, least, most;
   static ClipRange of(const Encoding& e) noexcept {
     const auto low = static_cast<float>(e.lo + e.offset);
     const auto high = static_cast<float>(e.hi + e.offset);
-    return {e.scale, low, high, low * e.scale, high * e.scale};
+    return {e.scale, low, high, low * e.scale, high * e.scale, outermost(low, e.scale, -1.0f), outermost(high, e.scale, 1.0f)};
   }
+  bool clipped(float x) const noexcept { return x > most || x < least; }
   /// What clipping took from a clipped x.
   float residual(float x) const noexcept { return x > high_value ? x - high_value : x - low_value; }
+
+ private:
+  /// The value farthest out, by `sign`, that is still rounded to `limit` steps or less: a comparison with it is a division saved.
+  static float outermost(float limit, float scale, float sign) noexcept {
+    const auto inside = [&](float x) { return sign * std::nearbyint(x / scale) <= sign * limit; };
+    const float out = sign * std::numeric_limits<float>::infinity();
+    float x = (limit + sign * 0.5f) * scale;
+    while (!inside(x)) x = std::nextafter(x, -out);
+    while (inside(std::nextafter(x, out))) x = std::nextafter(x, out);
+    return x;
+  }
 };
 
 /// Outputs whose whole sums are computed together: one walk down W costs the same cache lines for one of them as for all.
@@ -34,6 +48,19 @@ inline uint32_t get_index(const float* list, uint32_t i) noexcept {
 
 inline int32_t quantised_at(const uint8_t* yq, uint32_t o, const Encoding& e) noexcept { return e.lo < 0 ? static_cast<int8_t>(yq[o]) : yq[o]; }
 inline bool saturated(int32_t q, const Encoding& e) noexcept { return q == e.lo || q == e.hi; }
+
+/// Whether one of kShadowLanes codes is at an end of its range: whether a byte of them, less the end's, is 0.
+inline bool any_saturated(const uint8_t* yq, const Encoding& e) noexcept {
+  constexpr uint64_t kOnes = 0x0101010101010101u, kHighs = 0x8080808080808080u;
+  const uint64_t low = kOnes * static_cast<uint8_t>(e.lo), high = kOnes * static_cast<uint8_t>(e.hi);
+  uint64_t found = 0;
+  for (uint32_t i = 0; i < kShadowLanes; i += 8) {
+    uint64_t codes;
+    std::memcpy(&codes, yq + i, sizeof codes);
+    for (const uint64_t left : {codes ^ low, codes ^ high}) found |= (left - kOnes) & ~left & kHighs;
+  }
+  return found != 0;
+}
 
 // What tiers have in common of the steps add_rows, whole and combine below.
 
@@ -95,6 +122,7 @@ void shadow_row(const ShadowWeight& w, const float* x, const Encoding& x_encodin
   alignas(64) float whole[kShadowLanes];
   for (uint32_t first = 0; yq != nullptr && first < w.out; first += kShadowLanes) {
     const uint32_t lanes = w.out - first < kShadowLanes ? w.out - first : kShadowLanes;
+    if (lanes == kShadowLanes && !any_saturated(yq + first, y_encoding)) continue;
     uint32_t hit = 0;
     for (uint32_t i = 0; i < lanes; ++i) hit |= static_cast<uint32_t>(saturated(quantised_at(yq, first + i, y_encoding), y_encoding)) << i;
     if (hit == 0) continue;

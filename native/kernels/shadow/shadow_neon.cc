@@ -10,8 +10,8 @@ namespace lutra::kernels {
 namespace {
 
 LUTRA_INLINE float32x4_t steps_of(float32x4_t x, const ClipRange& range) { return vrndnq_f32(vdivq_f32(x, vdupq_n_f32(range.scale))); }
-LUTRA_INLINE uint32x4_t clipped_lanes(float32x4_t steps, const ClipRange& range) {
-  return vorrq_u32(vcgtq_f32(steps, vdupq_n_f32(range.high)), vcltq_f32(steps, vdupq_n_f32(range.low)));
+LUTRA_INLINE uint32x4_t clipped_lanes(float32x4_t x, const ClipRange& range) {
+  return vorrq_u32(vcgtq_f32(x, vdupq_n_f32(range.most)), vcltq_f32(x, vdupq_n_f32(range.least)));
 }
 /// Up to 4 elements from p, the rest 0.
 LUTRA_INLINE float32x4_t load_some(const float* p, uint32_t count) {
@@ -43,7 +43,7 @@ struct Neon {
     uint32_t count = 0;
     for (uint32_t k = 0; k < in; k += 4) {
       const uint32_t left = in - k < 4 ? in - k : 4;
-      const uint32x4_t hit = clipped_lanes(steps_of(load_some(x + k, left), range), range);
+      const uint32x4_t hit = clipped_lanes(load_some(x + k, left), range);
       if (vmaxvq_u32(hit) == 0) continue;
       uint32_t lanes[4];
       vst1q_u32(lanes, hit);
@@ -85,7 +85,7 @@ struct Neon {
       const uint32x4_t number = vceqq_f32(value, value);
       const float32x4_t dequantised = vreinterpretq_f32_u32(vandq_u32(number, vreinterpretq_u32_f32(vmulq_n_f32(steps, range.scale))));
       float lanes[4];
-      vst1q_f32(lanes, vbslq_f32(clipped_lanes(steps, range), value, dequantised));
+      vst1q_f32(lanes, vbslq_f32(clipped_lanes(value, range), value, dequantised));
       std::memcpy(out + k, lanes, left * sizeof(float));
     }
   }

@@ -7,15 +7,10 @@ namespace lutra::kernels {
 namespace {
 
 struct Portable {
-  static bool clipped(float x, const ClipRange& range) noexcept {
-    const float steps = std::nearbyint(x / range.scale);
-    return steps > range.high || steps < range.low;
-  }
-
   static uint32_t collect(const float* x, uint32_t in, const ClipRange& range, float* list) noexcept {
     uint32_t count = 0;
     for (uint32_t k = 0; k < in; ++k) {
-      if (clipped(x[k], range)) put_index(list, count++, k);
+      if (range.clipped(x[k])) put_index(list, count++, k);
     }
     return count;
   }
@@ -32,7 +27,7 @@ struct Portable {
   static void effective(const float* x, uint32_t in, const ClipRange& range, float* out) noexcept {
     for (uint32_t k = 0; k < in; ++k) {
       if (std::isnan(x[k])) out[k] = 0.0f;
-      else out[k] = clipped(x[k], range) ? x[k] : std::nearbyint(x[k] / range.scale) * range.scale;
+      else out[k] = range.clipped(x[k]) ? x[k] : std::nearbyint(x[k] / range.scale) * range.scale;
     }
   }
 

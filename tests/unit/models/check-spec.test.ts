@@ -32,8 +32,23 @@ function linear(of: ModelSpec, key: string): LinearSpec {
   return found;
 }
 
+type Broken = Record<string, [change: (spec: ModelSpec) => void, message: RegExp]>;
+
+/** Lists of hot channels that cannot be. */
+const brokenHot: Broken = {
+  'hot channels of an input that is not repaired': [
+    (s) => Object.assign(linear(s, 'layers.0.down'), { hot: 3 }),
+    /layers\.0\.down has hot channels, but no repair of its input/,
+  ],
+  'more hot channels than there are': [
+    (s) => Object.assign(linear(s, 'layers.0.o'), { hot: 65 }),
+    /layers\.0\.o has 65 hot channels of 64/,
+  ],
+  'half a hot channel': [(s) => Object.assign(linear(s, 'layers.0.o'), { hot: 0.5 }), /layers\.0\.o has 0\.5 hot channels of 64/],
+};
+
 /** What a spec may not be, and what is said of it. */
-const broken: Record<string, [change: (spec: ModelSpec) => void, message: RegExp]> = {
+const broken: Broken = {
   'a foreign format': [(s) => Object.assign(s, { format: 5 }), /format 5/],
   'a transform of another name': [(s) => Object.assign(s, { transform: 'reflect' }), /transform is 'reflect'/],
   'no transform': [(s) => Object.assign(s, { transform: undefined }), /transform is undefined/],
@@ -98,15 +113,6 @@ const broken: Record<string, [change: (spec: ModelSpec) => void, message: RegExp
     /offset 3, so that u8 cannot hold zero/,
   ],
   'factors on w8a16': [(s) => Object.assign(linear(s, 'layers.0.down'), { factors: true }), /down has factors true, which w8a16/],
-  'hot channels of an input that is not repaired': [
-    (s) => Object.assign(linear(s, 'layers.0.down'), { hot: 3 }),
-    /layers\.0\.down has hot channels, but no repair of its input/,
-  ],
-  'more hot channels than there are': [
-    (s) => Object.assign(linear(s, 'layers.0.o'), { hot: 65 }),
-    /layers\.0\.o has 65 hot channels of 64/,
-  ],
-  'half a hot channel': [(s) => Object.assign(linear(s, 'layers.0.o'), { hot: 0.5 }), /layers\.0\.o has 0\.5 hot channels of 64/],
   'shadow on w8a16': [
     (s) => Object.assign(linear(s, 'layers.0.down'), { shadow: { input: true, output: false } }),
     /layers\.0\.down is flagged for shadow, which w8a16 cannot have/,
@@ -151,7 +157,7 @@ describe('checkSpec', () => {
       checkSpec(tinyModel({ precision: { qkv: precision, o: precision, gateup: precision, down: precision } }).spec);
   });
 
-  for (const [name, [change, message]] of Object.entries(broken)) {
+  for (const [name, [change, message]] of Object.entries({ ...broken, ...brokenHot })) {
     it(`refuses ${name}`, () => {
       const changed = structuredClone(spec());
       change(changed);
