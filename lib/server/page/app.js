@@ -341,6 +341,9 @@ async function follow() {
   }
 }
 
+/** Ends the wait before the feed is asked for again. */
+let askAgain = () => {};
+
 async function followForEver() {
   for (;;) {
     try {
@@ -350,7 +353,10 @@ async function followForEver() {
       if (!(failure instanceof TypeError)) showError(failure instanceof Error ? failure.message : String(failure));
       else state.textContent = 'offline';
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    await new Promise((resolve) => {
+      askAgain = () => resolve(undefined);
+      setTimeout(resolve, RETRY_MS);
+    });
   }
 }
 
@@ -380,6 +386,9 @@ element('clear', HTMLButtonElement).addEventListener('click', () => {
 });
 
 key.value = sessionStorage.getItem('key') ?? '';
-key.addEventListener('change', () => sessionStorage.setItem('key', key.value));
+key.addEventListener('change', () => {
+  sessionStorage.setItem('key', key.value);
+  askAgain();
+});
 
 void followForEver();

@@ -212,7 +212,11 @@ describe('the end', () => {
     const child = await spawnServer(directory, ['--context', '8192']);
     const running = ask(child, 'POST', '/v1/completions', { ...long, max_tokens: 8000, stream: true });
     await eventually(() => child.figure('lutra_running'), 1);
+    // All come at once, while the first still runs, however fast it is.
+    child.kill('SIGSTOP');
     const others = Array.from({ length: 79 }, () => ask(child, 'POST', '/v1/completions', long));
+    await sleep(200);
+    child.kill('SIGCONT');
     await eventually(() => child.figure('lutra_requests_total{path="/v1/completions",status="429"}').catch(() => 0), 79 - 64);
     expect(await child.figure('lutra_queue_length')).toBe(64);
     child.kill('SIGINT');

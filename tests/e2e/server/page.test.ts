@@ -7,6 +7,9 @@ import { ask, type Served, serveDirectory, serveTiny, temporary } from './setup.
 
 const TEMPLATE =
   "{% for m in messages %}{{ '<|im_start|>' + m.role + ':' + m.content }}{% endfor %}{{ 'L' if messages[-1].content == 'for ever' else 'A' }}";
+/** A browser and a server on a busy machine. */
+const SLOW = { timeout: 20_000 };
+
 const SCRIPTS = { A: ['An otter', ' is a', ' semi-aquatic', ' mammal', ' indeed.'], L: ['round ', 'and ', 'round '] };
 
 let root: string;
@@ -73,7 +76,7 @@ describe('the page', () => {
     await say(page, 'What is an otter?');
     await page.locator('.message.assistant:not([aria-busy])').getByText(SCRIPTS.A.join('')).waitFor();
     await say(page, 'Really?');
-    await expect.poll(() => page.locator('.message.assistant:not([aria-busy])').count()).toBe(2);
+    await expect.poll(() => page.locator('.message.assistant:not([aria-busy])').count(), SLOW).toBe(2);
     expect(Number(await page.locator('#cached').textContent())).toBeGreaterThan(10);
     await page.getByRole('button', { name: 'New chat' }).click();
     expect(await page.locator('.message').count()).toBe(0);
@@ -88,14 +91,11 @@ describe('the page', () => {
     await page.getByLabel('Temperature').fill('2');
     await page.getByText('tiny, context of').waitFor();
     await expect
-      .poll(
-        async () => {
-          await say(page, 'hello world hello world');
-          await page.locator('.pill[data-busy="false"]').waitFor();
-          return page.locator('#tokens rect').count();
-        },
-        { timeout: 20_000 },
-      )
+      .poll(async () => {
+        await say(page, 'hello world hello world');
+        await page.locator('.pill[data-busy="false"]').waitFor();
+        return page.locator('#tokens rect').count();
+      }, SLOW)
       .toBeGreaterThan(10);
     expect(await page.locator('#prefill-legend').textContent()).toMatch(/\d+ NPU graphs[\s\S]*ms[\s\S]*CPU attention/);
     expect(await page.locator('#prefill-bar').getAttribute('aria-label')).toMatch(/NPU graphs [\d.]+ ms/);
@@ -114,8 +114,8 @@ describe('the page', () => {
     await say(page, 'for ever');
     await page.getByText('round and round').waitFor();
     await stop.click();
-    await expect.poll(() => stop.isDisabled()).toBe(true);
-    await expect.poll(async () => JSON.parse((await ask(scripted.server, 'GET', '/health')).text).running).toBe(0);
+    await expect.poll(() => stop.isDisabled(), SLOW).toBe(true);
+    await expect.poll(async () => JSON.parse((await ask(scripted.server, 'GET', '/health')).text).running, SLOW).toBe(0);
     expect(await page.getByRole('alert').isVisible()).toBe(false);
     expect((await page.locator('.message.assistant').textContent())?.length).toBeLessThan(16000 * 4);
     await page.close();

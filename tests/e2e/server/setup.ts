@@ -144,9 +144,9 @@ export function spawnServer(directory: string, flags: readonly string[] = []): P
   });
 }
 
-/** Asks until the answer is what is wanted, for at most ten seconds. */
+/** Asks until the answer is what is wanted, for at most half a minute. */
 export async function eventually<T>(look: () => Promise<T>, wanted: T): Promise<void> {
-  const end = performance.now() + 10_000;
+  const end = performance.now() + 30_000;
   for (;;) {
     const seen = await look();
     if (JSON.stringify(seen) === JSON.stringify(wanted)) return;
