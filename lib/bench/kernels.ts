@@ -76,7 +76,7 @@ const TURN_US = 3000;
 const SPIN_MS = 5;
 const PEER_BLOCK = 128;
 const PEER_RUNS = 3;
-const ERROR_ROWS = 64;
+export const ERROR_ROWS = 64;
 
 /** Bytes of the last cache before memory; 32 MiB where the system does not say. */
 function lastLevelCache(): number {
@@ -96,8 +96,8 @@ export function quantile(values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN;
 }
 
-/** Some rows of a weight in that format. */
-function someWeight(format: kernels.Format, columns: number): kernels.Weight {
+/** {@link ERROR_ROWS} rows of a weight in that format. */
+export function someWeight(format: kernels.Format, columns: number): kernels.Weight {
   const random = new Random(5);
   const shape = { rows: ERROR_ROWS, columns };
   if (format === 'q4_0' || format === 'q4_1' || format === 'q8_0') {

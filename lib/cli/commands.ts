@@ -5,6 +5,7 @@ import { buildCommand } from './build.js';
 import { calibrateCommand } from './calibrate.js';
 import { compileCommand } from './compile.js';
 import { convertCommand } from './convert.js';
+import { deviceTestCommand } from './device-test.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { inspectCommand } from './inspect.js';
@@ -23,6 +24,7 @@ export const commands: readonly Command[] = [
   inspectCommand,
   evalCommand,
   doctorCommand,
+  deviceTestCommand,
   qnnInfoCommand,
   qnnProbeCommand,
   qnnQuarantineCommand,

@@ -37,7 +37,8 @@ const libLayers = {
   doctor: ['files', 'graph', 'native', 'qnn'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
   server: ['graph', 'native', 'runtime'],
-  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'doctor', 'native', 'qnn', 'kernels', 'runtime', 'server'],
+  device: ['bench', 'doctor', 'graph', 'kernels', 'native', 'qnn', 'runtime'],
+  cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'device', 'doctor', 'native', 'qnn', 'kernels', 'runtime', 'server'],
 };
 
 const breaches = [];
