@@ -33,10 +33,13 @@ const isKvType = (text: string): text is KvType => Object.hasOwn(KV_TYPE_CODES, 
 
 const isResidency = (text: string): text is ShadowResidency => (SHADOW_RESIDENCIES as readonly string[]).includes(text);
 
-/** The value of --npu and --soc. */
-export function npuChoice(args: Arguments): NpuChoice | undefined {
-  const npu = args.string('npu');
-  const soc = args.integer('soc');
+/** What --npu and --soc say. */
+export function npuChoiceOf(args: Arguments): NpuChoice | undefined {
+  return npuChoice(args.string('npu'), args.integer('soc'));
+}
+
+/** What a flag for an NPU and one for its SoC say. */
+export function npuChoice(npu: string | undefined, soc: number | undefined): NpuChoice | undefined {
   if (npu === undefined || npu === 'host' || npu === 'none' || npu === 'auto' || npu === 'require') {
     const library = npu === 'none' || npu === 'host' ? undefined : process.env.LUTRA_QNN_LIBRARY;
     if (soc !== undefined && !library) throw new UsageError('--soc goes with a QNN library: --npu PATH.');
@@ -47,7 +50,7 @@ export function npuChoice(args: Arguments): NpuChoice | undefined {
 
 export function loadOptions(args: Arguments): LoadOptions {
   const cache = args.flag('no-cache') ? false : args.string('cache');
-  const npu = npuChoice(args);
+  const npu = npuChoiceOf(args);
   const verbose = args.flag('verbose');
   const kv = args.string('kv');
   if (kv !== undefined && !isKvType(kv))

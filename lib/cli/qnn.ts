@@ -3,7 +3,7 @@ import { LutraError } from '../graph/errors.js';
 import { loadAddon } from '../native/loader.js';
 import { resolveNpu } from '../qnn/discover.js';
 import type { Arguments, Command } from './args.js';
-import { npuChoice, npuFlags } from './model-flags.js';
+import { npuChoiceOf, npuFlags } from './model-flags.js';
 import { print, printJson } from './output.js';
 
 export const qnnInfoCommand: Command = {
@@ -15,7 +15,7 @@ export const qnnInfoCommand: Command = {
 };
 
 async function run(args: Arguments): Promise<void> {
-  const { npu } = resolveNpu(npuChoice(args) ?? 'auto', true);
+  const { npu } = resolveNpu(npuChoiceOf(args) ?? 'auto', true);
   if (npu.kind === 'none')
     throw new LutraError('LUTRA_INVALID_ARGUMENT', 'There is no library behind --npu none.', 'Give host or the path of a QNN library.');
   const { backend, operations } = loadAddon().qnnInfo(npu);

@@ -132,8 +132,20 @@ export interface EvaluateOptions {
   windowTokens: number;
   /** Tokens at the beginning of the text that no window may have, such as those that were calibrated on; default 0. */
   skip?: number;
+  /** How many tokens each window is continued by, the most likely ones, to see for how long that gives the reference's. Default 0: not at all. */
+  greedyTokens?: number;
   onProgress?: (done: number, total: number) => void;
   signal?: AbortSignal;
+}
+
+/** Windows continued by the most likely tokens. */
+export interface GreedyAgreement {
+  /** How many tokens each window was continued by. */
+  tokens: number;
+  /** Mean number of tokens before the first that the reference does not have. */
+  length: number;
+  /** Share of the windows without such a token, 0 to 1. */
+  whole: number;
 }
 
 /** What {@link evaluate} measured. */
@@ -143,12 +155,60 @@ export interface Evaluation {
   top1: number;
   kl: number;
   predictions: number;
+  /** Only with `greedyTokens`. */
+  greedy?: GreedyAgreement;
 }
 
-/** Logits of all positions of a window, from an empty context: [tokens × vocab]. */
-async function windowLogits(session: Session, tokens: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+/** Models beside each other, each against the float reference. */
+export interface SideBySide {
+  /** As the models were given. */
+  evaluations: Evaluation[];
+  /** The first model against the second. null: there is only one. */
+  between: Evaluation | null;
+}
+
+/** What one model says of a window. */
+interface Answer {
+  /** Of all positions, from an empty context: [tokens × vocab]. */
+  logits: Float32Array;
+  greedy: number[];
+}
+
+async function answer(session: Session, tokens: readonly number[], { greedyTokens = 0, signal }: EvaluateOptions): Promise<Answer> {
+  const options = signal ? { signal } : {};
   session.reset();
-  return session.prefill(tokens, { logits: 'all', ...(signal ? { signal } : {}) });
+  const logits = await session.prefill(tokens, { logits: 'all', ...options });
+  if (greedyTokens === 0) return { logits, greedy: [] };
+  const generation = session.generate([], { maxTokens: greedyTokens, temperature: 0, ignoreEos: true, ...options });
+  return { logits, greedy: (await generation.result()).tokens };
+}
+
+/** Answers of two over many windows. */
+class Agreement {
+  readonly #comparison = new Comparison();
+  readonly #vocab: number;
+  #windows = 0;
+  #length = 0;
+  #whole = 0;
+
+  constructor(vocab: number) {
+    this.#vocab = vocab;
+  }
+
+  add(found: Answer, expected: Answer, window: readonly number[]): void {
+    const row = ({ logits }: Answer, i: number) => logits.subarray(i * this.#vocab, (i + 1) * this.#vocab);
+    for (let i = 0; i + 1 < window.length; i++) this.#comparison.add(row(found, i), row(expected, i), window[i + 1]!);
+    const other = found.greedy.findIndex((token, i) => token !== expected.greedy[i]);
+    this.#windows++;
+    this.#length += other < 0 ? found.greedy.length : other;
+    if (other < 0) this.#whole++;
+  }
+
+  result(greedyTokens: number): Evaluation {
+    const { perplexity, referencePerplexity, top1, kl, predictions } = this.#comparison;
+    const greedy = { tokens: greedyTokens, length: this.#length / this.#windows, whole: this.#whole / this.#windows };
+    return { perplexity, referencePerplexity, top1, kl, predictions, ...(greedyTokens > 0 ? { greedy } : {}) };
+  }
 }
 
 /** The tokens of a text, which must be the same to both models. */
@@ -167,28 +227,38 @@ function commonTokens(model: Model, reference: Model, text: string): number[] {
 }
 
 /**
- * Runs both models over the same windows of a text, each from an empty context; a window of n tokens makes n − 1 predictions.
- * `reference` may be the same model. Throws LUTRA_INVALID_ARGUMENT when the text is other tokens to it.
+ * Runs one or two models and the reference over the same windows of a text, each from an empty context; a window of n tokens makes n − 1 predictions. `reference` may be one of the models. Throws
+ * LUTRA_INVALID_ARGUMENT when the text is other tokens to it.
  */
-export async function evaluate(model: Model, reference: Model, text: string, options: EvaluateOptions): Promise<Evaluation> {
-  const { windows, windowTokens, skip = 0, onProgress, signal } = options;
-  const tokens = commonTokens(model, reference, text).slice(skip);
+export async function evaluateBeside(
+  models: readonly Model[],
+  reference: Model,
+  text: string,
+  options: EvaluateOptions,
+): Promise<SideBySide> {
+  const { windows, windowTokens, skip = 0, greedyTokens = 0, onProgress } = options;
+  const all = [...new Set([...models, reference])];
+  const [tokens = []] = models.map((model) => commonTokens(model, reference, text).slice(skip));
   const starts = windowStarts(tokens.length, windows, windowTokens);
-  const session = await model.createSession();
-  const referenceSession = reference === model ? session : await reference.createSession();
-  const { vocab } = model.spec.arch;
-  const comparison = new Comparison();
+  const sessions = new Map<Model, Session>();
+  for (const model of all) sessions.set(model, await model.createSession());
+  const { vocab } = reference.spec.arch;
+  const agreements = models.map(() => new Agreement(vocab));
+  const between = models.length === 2 ? new Agreement(vocab) : null;
   for (const [index, start] of starts.entries()) {
     const window = tokens.slice(start, start + windowTokens);
-    const logits = await windowLogits(session, window, signal);
-    const expected = referenceSession === session ? logits : await windowLogits(referenceSession, window, signal);
-    for (let i = 0; i + 1 < window.length; i++) {
-      const row = logits.subarray(i * vocab, (i + 1) * vocab);
-      const referenceRow = expected === logits ? row : expected.subarray(i * vocab, (i + 1) * vocab);
-      comparison.add(row, referenceRow, window[i + 1]!);
-    }
+    const answers = new Map<Model, Answer>();
+    for (const [model, session] of sessions) answers.set(model, await answer(session, window, options));
+    const found = models.map((model) => answers.get(model)!);
+    for (const [i, agreement] of agreements.entries()) agreement.add(found[i]!, answers.get(reference)!, window);
+    between?.add(found[0]!, found[1]!, window);
     onProgress?.(index + 1, starts.length);
   }
-  const { perplexity, referencePerplexity, top1, kl, predictions } = comparison;
-  return { perplexity, referencePerplexity, top1, kl, predictions };
+  return { evaluations: agreements.map((agreement) => agreement.result(greedyTokens)), between: between?.result(greedyTokens) ?? null };
+}
+
+/** {@link evaluateBeside} of one model. */
+export async function evaluate(model: Model, reference: Model, text: string, options: EvaluateOptions): Promise<Evaluation> {
+  const { evaluations } = await evaluateBeside([model], reference, text, options);
+  return evaluations[0]!;
 }

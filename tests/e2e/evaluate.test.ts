@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Evaluation, evaluate } from '../../lib/runtime/evaluate.js';
+import { argmax, type Evaluation, evaluate, evaluateBeside, windowStarts } from '../../lib/runtime/evaluate.js';
 import { loadModel } from '../../lib/runtime/model.js';
 import { makeTiny, tinyText } from './tiny.js';
 
@@ -72,6 +72,59 @@ describe('evaluate', () => {
     digests(weighted).forEach((digest, i) => {
       expect(digest).not.toBe(digests(plain)[i]);
     });
+  });
+
+  it('puts two beside each other, and sees for how long they go on alike', async () => {
+    const options = { npu: 'none', contextSize: WINDOW + 12, threads: 1, reference: true } as const;
+    // An lm_head that is not the embedding: what is the most likely token is no longer the last one.
+    const choices = [{}, { cpuWeights: 'w4g32' }, { cpuWeights: 'w2g64' }] as const;
+    const names = ['untied', 'untied-w4', 'untied-w2'];
+    for (const [i, weights] of choices.entries()) {
+      const { directory } = await makeTiny(root, names[i] ?? '', null, { seed: 5, storages: ['f16'], head: 'f16', tied: false }, weights);
+      directories.set(names[i] ?? '', directory);
+    }
+    const [source, four, two] = await Promise.all(names.map((name) => loadModel(directories.get(name) ?? '', options)));
+    if (!source || !four || !two) throw new Error('no models');
+    const asked = { windows: 3, windowTokens: WINDOW, greedyTokens: 12 };
+    const { evaluations, between } = await evaluateBeside([four, two], source, text, asked);
+    const [first, second] = evaluations;
+    // Each is what it is alone; the two are farther from each other than the better one is from the source.
+    expect(first).toMatchObject(await compare('untied-w4', 'untied'));
+    expect(second).toMatchObject(await compare('untied-w2', 'untied'));
+    expect(between).toMatchObject({
+      predictions: 3 * (WINDOW - 1),
+      perplexity: first?.perplexity,
+      referencePerplexity: second?.perplexity,
+    });
+    expect(between?.kl).toBeGreaterThan(first?.kl ?? Number.NaN);
+    // Each token that the reference continues by, token by token.
+    const session = await source.createSession();
+    const other = await two.createSession();
+    const tokens = two.tokenizer.encode(text);
+    let alike = 0;
+    for (const start of windowStarts(tokens.length, 3, WINDOW)) {
+      const [want, got] = [session, other].map(async (one) => {
+        one.reset();
+        let logits = await one.prefill(tokens.slice(start, start + WINDOW));
+        const made: number[] = [];
+        for (let i = 0; i < 12; i++) {
+          made.push(argmax(logits));
+          logits = await one.step(made[i] ?? 0);
+        }
+        return made;
+      });
+      const [expected, found] = [(await want) ?? [], (await got) ?? []];
+      const differs = found.findIndex((token, i) => token !== expected[i]);
+      alike += differs < 0 ? 12 : differs;
+    }
+    expect(second?.greedy).toMatchObject({ tokens: 12, length: alike / 3 });
+    expect(second?.greedy?.length).toBeLessThan(12);
+    const itself = await evaluateBeside([source], source, text, asked);
+    expect(itself).toMatchObject({
+      between: null,
+      evaluations: [{ kl: expect.closeTo(0, 9), greedy: { tokens: 12, length: 12, whole: 1 } }],
+    });
+    await Promise.all([source, four, two].map((model) => model.dispose()));
   });
 
   it('refuses models to which the text is not the same tokens', async () => {

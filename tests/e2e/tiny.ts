@@ -131,6 +131,8 @@ export interface TinyFileOptions {
   ropeFactors?: boolean;
   /** How far the gains of the norms spread, as the deviation of their logarithm: channels that matter more than others. */
   gainSpread?: number;
+  /** Columns of what the layers' norms give that are made so much larger, and the weights that read them as much smaller: the same function, with the outliers that large models have. */
+  outliers?: { channels: readonly number[]; factor: number };
   /** Where blocks are longer than the rows of the tiny model. */
   sizes?: { hidden: number; ffn: number; headDim: number };
 }
@@ -144,10 +146,21 @@ export interface TinyFile {
   interleaved: Map<string, Weight>;
 }
 
+function inject(weights: ReadonlyMap<string, Weight>, { channels, factor }: NonNullable<TinyFileOptions['outliers']>): void {
+  for (const [name, { shape, data }] of weights) {
+    const [rows = 0, cols = 0] = shape;
+    for (const channel of channels) {
+      if (/\.(attn|ffn)_norm$/.test(name)) data[channel] = (data[channel] ?? 0) * factor;
+      if (!/\.(q|k|v|gate|up)$/.test(name)) continue;
+      for (let row = 0; row < rows; row++) data[row * cols + channel] = (data[row * cols + channel] ?? 0) / factor;
+    }
+  }
+}
+
 /** Writes a GGUF file. Vectors hold values that F16 holds too. */
 export function writeTinyFile(
   path: string,
-  { seed = 1, storages = ['q4_1'], head, tied = true, ropeFactors = false, gainSpread = 0, sizes = TINY }: TinyFileOptions,
+  { seed = 1, storages = ['q4_1'], head, tied = true, ropeFactors = false, gainSpread = 0, outliers, sizes = TINY }: TinyFileOptions,
 ): TinyFile {
   const arch = { ...TINY, ...sizes, vocab: VOCAB, maxContext: CONTEXT, tied, ropeFactors };
   const { spec, weights: random } = tinyModel({ seed, arch });
@@ -161,6 +174,7 @@ export function writeTinyFile(
         data[i] = gain * Math.exp(gainSpread * gains.normal());
       });
   }
+  if (outliers) inject(random, outliers);
   let turn = 0;
   for (const [name, weight] of random) {
     const { shape } = weight;
