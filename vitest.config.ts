@@ -17,6 +17,8 @@ export default defineConfig({
       },
       // Minutes, or hours with LUTRA_STRESS, and addons with sanitizers.
       { test: { name: 'stress', include: ['tests/stress/**/*.test.ts'], testTimeout: 0, hookTimeout: 600_000 } },
+      // The addon for 64-bit ARM under qemu-user, once scripts/prebuild has made it.
+      { test: { name: 'prebuild', include: ['tests/prebuild/**/*.test.ts'], testTimeout: 1_800_000, hookTimeout: 600_000 } },
       // What other work on the machine disturbs: npm run bench:overhead.
       { test: { name: 'timing', include: ['tests/bench/overhead.test.ts'], testTimeout: 120_000, hookTimeout: 600_000 } },
     ],

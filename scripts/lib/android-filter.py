@@ -22,9 +22,9 @@ OLDER = {
 }
 # Not calls of their own on ARM: the thread pointer is a register there.
 REGISTERS = {"arch_prctl"}
-# Tried and done without: threads of glibc (set_robust_list, rseq, clone3), libuv (io_uring, statx), V8 (pkey_alloc, membarrier), and the loader of programs.
+# Tried and done without: by glibc (set_robust_list, rseq, clone3), libuv (io_uring, statx), V8 (pkey_alloc, membarrier), qemu-user (get_mempolicy).
 ABSENT = {"set_robust_list", "get_robust_list", "rseq", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register", "statx", "pkey_alloc", "pkey_mprotect", "pkey_free",
-          "membarrier", "faccessat2", "close_range", "openat2"}
+          "membarrier", "get_mempolicy", "faccessat2", "close_range", "openat2"}
 
 LOAD, JUMP_EQUAL, RETURN = 0x20, 0x15, 0x06
 ALLOW, KILL, ERRNO, ENOSYS = 0x7FFF0000, 0x80000000, 0x00050000, 38

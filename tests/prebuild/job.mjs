@@ -18,12 +18,12 @@ const below = (limit) => Math.floor(((uniform() + 1) / 2) * limit);
 function digestOf(format, names) {
   const digests = Object.fromEntries(names.map((name) => [name, createHash('sha256')]));
   for (let shape = 0; shape < 3; shape++) {
-    const [rows, columns, n] = [1 + below(90), 32 * (1 + below(12)), 1 + below(5)];
+    // The same numbers however many kernels there are.
+    const [rows, columns, n, threads] = [1 + below(90), 32 * (1 + below(12)), 1 + below(5), 1 + below(2)];
     const values = Float32Array.from({ length: rows * columns }, uniform);
     const weight = kernels.pack({ rows, columns, format, values });
     const x = Float32Array.from({ length: n * columns }, uniform);
-    for (const name of names)
-      digests[name].update(weight.toBytes()).update(kernels.gemv(weight, x, { kernel: name, threads: 1 + below(2) }));
+    for (const name of names) digests[name].update(weight.toBytes()).update(kernels.gemv(weight, x, { kernel: name, threads }));
     weight.dispose();
   }
   return names.map((name) => [`${name} ${format}`, digests[name].digest('hex').slice(0, 16)]);
@@ -43,12 +43,14 @@ function products() {
   );
 }
 
-/** Greedy tokens after a prompt that is longer than a chunk of the tiny models. */
+/** Tokens after a prompt that is longer than a chunk of the tiny models: greedy ones, and drawn ones, because the likeliest of a random model soon repeat themselves. */
 async function tokensOf(directory, npu) {
   const model = await loadModel(directory, { npu, contextSize: 128, threads: 1 });
-  const { tokens } = await model.generate(PROMPT, { maxTokens: TOKENS, ignoreEos: true }).result();
+  const options = { maxTokens: TOKENS, ignoreEos: true };
+  const { tokens: greedy } = await model.generate(PROMPT, options).result();
+  const { tokens: drawn } = await model.generate(PROMPT, { ...options, temperature: 50, seed: 3 }).result();
   await model.dispose();
-  return tokens;
+  return { greedy, drawn };
 }
 
 const models = [];
