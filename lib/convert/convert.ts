@@ -84,6 +84,8 @@ export interface ConvertOptions {
 interface Context {
   options: ConvertOptions;
   source: ModelSource;
+  /** Of the source's weights. */
+  sha256: string;
   directory: string;
   /** null: CPU weights only. */
   npu: NpuChoice | null;
@@ -103,7 +105,7 @@ function checkChunk(chunk: number): number {
   throw new LutraError('LUTRA_INVALID_ARGUMENT', `chunk is ${chunk}`, `Give a whole number from 1 to ${MAX_CHUNK}.`);
 }
 
-async function hashSource({ options, source }: Context): Promise<string> {
+async function hashSource({ options, source }: Pick<Context, 'options' | 'source'>): Promise<string> {
   const hash = createHash('sha256');
   let done = 0;
   for await (const block of source.blocks()) {
@@ -125,14 +127,14 @@ async function writeCpuWeights(
   const named = new Set(tensors.map(({ order }) => order));
   const orders = [...source.orders].filter(([name]) => named.has(name));
   const entries = orders.map(([name, order]): SafetensorsEntry => ({ name, dtype: 'U32', shape: [order.length] }));
-  const writer = await SafetensorsWriter.create(path, [...tensors.map(cpuEntry), ...entries]);
+  const writer = await SafetensorsWriter.resume(path, [...tensors.map(cpuEntry), ...entries]);
   const total = tensors.reduce((bytes, { source: { bytes: own } }) => bytes + own, 0);
   const tools = { addon: options.addon, scratch: new Scratch(), threads: options.threads ?? availableParallelism() };
   let done = 0;
   try {
     for (const tensor of tensors) {
       const importance = moments?.get(tensor.name) ?? null;
-      for await (const data of cpuData(tensor, { ...tools, importance })) {
+      for await (const data of writer.has(tensor.name) ? [] : cpuData(tensor, { ...tools, importance })) {
         options.signal?.throwIfAborted();
         await writer.write(tensor.name, data);
       }
@@ -172,12 +174,20 @@ function settings({ npu, rotation, options }: Context): readonly Setting[] {
   return settingsOf(options.method ?? 'recipe', rotation ? 'rotate' : 'none', 'precision' in npu ? npu.precision : null);
 }
 
+/** What calibration has to find: ranges, second moments. */
+function askedOfText(context: Context): { ranges: boolean; moments: boolean } {
+  const { calibrationText } = context.options;
+  return {
+    ranges: settings(context).some(({ precision }) => Object.values(precision).some((name) => name !== 'w8f16')),
+    moments: calibrationText !== undefined && context.tensors.some(isRequantised),
+  };
+}
+
 /** What a text tells of the model whose weights are in `weights`. */
 async function calibrated(context: Context, spec: ModelSpec, weights: string): Promise<CalibratedModel> {
-  const { options, rotation, tensors } = context;
+  const { options, rotation } = context;
   const wanted = settings(context);
-  const ranges = wanted.some(({ precision }) => Object.values(precision).some((name) => name !== 'w8f16'));
-  const moments = options.calibrationText !== undefined && tensors.some(isRequantised);
+  const { ranges, moments } = askedOfText(context);
   const text = ranges || moments ? await readText(options.calibrationText) : null;
   const { tokenizer } = context.source;
   const tokens = text ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.text, { add_special_tokens: false }).ids : [];
@@ -294,14 +304,15 @@ function withHot(linears: Readonly<Record<string, LinearSpec>>, hot: ReadonlyMap
 async function writeModel(context: Context): Promise<ModelSpec> {
   const { options, source, directory, npu: choice, rotation, tensors } = context;
   const { arch, tokenizer, path } = source;
-  const kept = !tensors.some(isRequantised);
   const final = join(directory, 'cpu.safetensors');
   // The float model that calibration runs has the source's values.
-  const weights = kept ? final : join(directory, 'source.safetensors');
-  const asSource = await writeCpuWeights(context, weights, source.tensors);
+  const { ranges, moments: weighed } = askedOfText(context);
+  const apart = tensors.some(isRequantised) && (ranges || weighed) ? join(directory, 'source.safetensors') : null;
+  const first = apart ? source.tensors : tensors;
+  const written = await writeCpuWeights(context, apart ?? final, first);
   const tokenizerFiles = { 'tokenizer.json': json(tokenizer.tokenizer), 'tokenizer_config.json': json(tokenizer.config, 2) };
   const hashes: ModelSpec['hashes'] = {
-    cpu: asSource,
+    cpu: written,
     npu: null,
     tokenizer: {
       'tokenizer.json': sha256(tokenizerFiles['tokenizer.json']),
@@ -313,18 +324,18 @@ async function writeModel(context: Context): Promise<ModelSpec> {
     name: source.name,
     arch,
     chunk: checkChunk(options.chunk ?? 128),
-    tensors: tensorTable(source.tensors),
+    tensors: tensorTable(first),
     linears: {},
     transform: rotation ? 'rotate' : 'none',
     hashes,
-    source: { file: basename(path), sha256: await hashSource(context) },
+    source: { file: basename(path), sha256: context.sha256 },
     calibration: null,
     tokens: tokenizer.tokens,
   };
-  const { factors, hot, record, moments, ...found } = await calibrated(context, spec, weights);
+  const { factors, hot, record, moments, ...found } = await calibrated(context, spec, apart ?? final);
   const linears = withHot(found.linears, hot);
-  if (!kept) {
-    await rm(weights);
+  if (apart) {
+    await rm(apart);
     hashes.cpu = await writeCpuWeights(context, final, tensors, moments);
     spec = { ...spec, tensors: tensorTable(tensors), hashes };
   }
@@ -349,6 +360,18 @@ async function writeModel(context: Context): Promise<ModelSpec> {
   for (const name of TOKENIZER_FILES) await writeWhole(directory, name, tokenizerFiles[name]);
   await writeWhole(directory, 'lutra.json', sealJson(spec));
   return spec;
+}
+
+/** The same for conversions whose files would be the same. */
+async function keyOf({ options, source, sha256: weights, npu, rotation, tensors }: Omit<Context, 'directory'>): Promise<string> {
+  const { method, calibrationText, calibrationWindows, calibrationWindowTokens, chunk } = options;
+  // A text that cannot be read is refused where it is needed.
+  const text = calibrationText === undefined ? null : await readBytes(calibrationText, MAX_TEXT_BYTES).then(sha256, () => null);
+  const facts = [
+    ...[MODEL_FORMAT, weights, source.arch, source.tokenizer, tensorTable(tensors), npu, rotation !== null],
+    ...[method, text, calibrationWindows, calibrationWindowTokens, chunk],
+  ];
+  return sha256(Buffer.from(JSON.stringify(facts))).slice(0, 16);
 }
 
 /** What failed, as the caller should see it. */
@@ -393,7 +416,8 @@ async function openSource(path: string, config: string | undefined): Promise<Mod
 }
 
 /**
- * Converts a GGUF file, a checkpoint of Hugging Face or an .mllm file into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all.
+ * Converts a GGUF file, a checkpoint of Hugging Face or an .mllm file into a model directory and resolves to its `lutra.json`. The directory appears whole or not at all; a conversion that was
+ * killed is gone on with by the next call with the same source and options.
  * Errors (LutraError): LUTRA_NOT_FOUND, LUTRA_BAD_FILE, LUTRA_UNSUPPORTED (architecture, tensor type, tokenizer), LUTRA_INVALID_ARGUMENT,
  * LUTRA_IO, LUTRA_ABORTED.
  */
@@ -406,9 +430,11 @@ export async function convertModel(options: ConvertOptions): Promise<ModelSpec> 
   try {
     const tensors = requantised(source.tensors, options.cpuWeights ?? null, options.lmHead ?? null);
     const rotation = npu && transformOf(options, source) === 'rotate' ? rotationOf(source.arch.hidden) : null;
-    const output = await OutputDirectory.create(options.output);
+    await OutputDirectory.check(options.output);
+    const known = { options, source, sha256: await hashSource({ options, source }), npu, rotation, tensors };
+    const output = await OutputDirectory.create(options.output, await keyOf(known));
     try {
-      const spec = await writeModel({ options, source, directory: output.path, npu, rotation, tensors });
+      const spec = await writeModel({ ...known, directory: output.path });
       await output.commit();
       return spec;
     } catch (error) {

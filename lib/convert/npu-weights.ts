@@ -80,7 +80,9 @@ export async function writeNpuWeights(path: string, input: NpuWeightsInput): Pro
   const { arch, rotation, onLayer } = input;
   const forTrials = input.trialScales !== undefined;
   const entries = npuEntries(arch, input.linears, rotation).filter(({ name }) => !(forTrials && /^rotation\.|\.scale$/.test(name)));
-  const writer = await SafetensorsWriter.create(path, entries);
+  const writer = forTrials
+    ? await SafetensorsWriter.create(path, entries)
+    : await SafetensorsWriter.resume(path, entries, (name) => name.replace(/\.(w8|scale|factors\.f16)$/, ''));
   const scratch = new Scratch();
   try {
     await writer.write('zeros.f16', new Uint16Array(arch.hidden));
@@ -151,6 +153,7 @@ async function writeLayer(writer: SafetensorsWriter, input: NpuWeightsInput, scr
   }
   for (const name of LINEAR_NAMES) {
     const key = linearKey(layer, name);
+    if (writer.has(`${key}.w8`)) continue;
     const rotation = await foldRotation(dense, layer, name, input.rotation);
     const scales = await writeCodes(writer, input, scratch, {
       key,
