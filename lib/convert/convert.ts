@@ -364,12 +364,12 @@ async function writeModel(context: Context): Promise<ModelSpec> {
 
 /** The same for conversions whose files would be the same. */
 async function keyOf({ options, source, sha256: weights, npu, rotation, tensors }: Omit<Context, 'directory'>): Promise<string> {
-  const { method, calibrationText, calibrationWindows, calibrationWindowTokens, chunk } = options;
+  const { method, calibrationText, calibrationWindows, calibrationWindowTokens, chunk, threads } = options;
   // A text that cannot be read is refused where it is needed.
   const text = calibrationText === undefined ? null : await readBytes(calibrationText, MAX_TEXT_BYTES).then(sha256, () => null);
   const facts = [
     ...[MODEL_FORMAT, weights, source.arch, source.tokenizer, tensorTable(tensors), npu, rotation !== null],
-    ...[method, text, calibrationWindows, calibrationWindowTokens, chunk],
+    ...[method, text, calibrationWindows, calibrationWindowTokens, chunk, threads],
   ];
   return sha256(Buffer.from(JSON.stringify(facts))).slice(0, 16);
 }
