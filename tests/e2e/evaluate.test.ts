@@ -1,10 +1,11 @@
 /** Evaluation on tiny models: what a model is compared with. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { argmax, type Evaluation, evaluate, evaluateBeside, windowStarts } from '../../lib/runtime/evaluate.js';
 import { loadModel } from '../../lib/runtime/model.js';
+import { lutra, lutraJson } from './helpers.js';
 import { makeTiny, tinyText } from './tiny.js';
 
 const WINDOW = 48;
@@ -125,6 +126,44 @@ describe('evaluate', () => {
       evaluations: [{ kl: expect.closeTo(0, 9), greedy: { tokens: 12, length: 12, whole: 1 } }],
     });
     await Promise.all([source, four, two].map((model) => model.dispose()));
+  });
+
+  it('is a table and an object on the command line', async () => {
+    const file = join(root, 'text.txt');
+    await writeFile(file, text);
+    const [four = '', two = ''] = ['w4', 'w2'].map((name) => directories.get(name));
+    const args = [
+      'eval',
+      four,
+      '--text',
+      file,
+      '--windows',
+      '2',
+      '--window-tokens',
+      '32',
+      '--npu',
+      'none',
+      '--beside',
+      two,
+      '--greedy',
+      '4',
+    ];
+    const { stdout: table, stderr, code } = await lutra(args);
+    expect(code, stderr).toBe(0);
+    expect(table.split('\n')[0]).toBe(`${four} and ${two}`);
+    for (const name of ['perplexity', 'mean KL', 'greedy agreement', 'between the two']) expect(table).toMatch(new RegExp(`^${name}`, 'm'));
+    const json = await lutraJson<Evaluation & { beside: Evaluation & { directory: string }; between: { kl: number; top1: number } }>([
+      ...args,
+      '--json',
+    ]);
+    expect(json).toMatchObject({
+      predictions: 62,
+      greedy: { tokens: 4 },
+      beside: { directory: two, predictions: 62, greedy: { tokens: 4 } },
+    });
+    expect(json.beside.kl).not.toBe(json.kl);
+    expect(json.between.kl).toBeGreaterThan(0);
+    expect(table).toContain(json.between.kl.toFixed(5));
   });
 
   it('refuses models to which the text is not the same tokens', async () => {

@@ -46,6 +46,7 @@ const lines: BadCase[] = [
   usage("'1e400'", (world) => ['run', model(world), '--prompt', 'x', '--temperature', '1e400']),
   usage("'NaN'", (world) => ['run', model(world), '--prompt', 'x', '--temperature', 'NaN']),
   usage('--soc', (world) => ['run', model(world), '--prompt', 'x', '--soc', '57', '--npu', 'host']),
+  usage('--beside-npu PATH', (world) => ['eval', model(world), '--text', 'x', '--beside-soc', '57']),
   usage('give all, hot, disk', (world) => ['run', model(world), '--prompt', 'x', '--shadow-residency', 'flash']),
   usage('--output is missing', (world) => ['convert', world.files.path]),
   usage('exclude each other', (world) => ['convert', world.files.path, '-o', 'x', '--cpu-only', '--precision', 'all=w8a8']),
