@@ -62,8 +62,11 @@ const LEAST_ERROR: RangeRule = { dtype: 'u8', leastError: true };
 const CHANNELS: RangeRule = { dtype: 'u8', channels: { margin: 1.3, least: 0.2 } };
 const ONE_RANGE: LinearRecipe = { input: LEAST_ERROR, output: U8, shadow: NO_SHADOW };
 const BY_CHANNEL: LinearRecipe = { input: LEAST_ERROR, output: CHANNELS, shadow: NO_SHADOW };
+/** Steps of o and down are what is left to be noisy: narrower inputs, two to three times as much to repair. */
 const ROTATED: Recipe = {
   ...RECIPE,
+  o: { ...RECIPE.o, w8a8s: { input: { dtype: 's8', share: 0.99 }, output: U8, shadow: REPAIR_INPUT } },
+  down: { ...RECIPE.down, w8a8s: { input: { dtype: 's8', share: 0.985 }, output: { dtype: 'u8', share: 0.998 }, shadow: REPAIR_BOTH } },
   qkv: { ...RECIPE.qkv, w8a8: BY_CHANNEL },
   gateup: { ...RECIPE.gateup, w8a8: { ...ONE_RANGE, outputs: { gate: GATE_U8 } } },
 };
@@ -86,17 +89,6 @@ const RECIPES: Readonly<Record<CalibrationRecord['method'], Readonly<Record<Tran
   recipe: { none: RECIPE, rotate: ROTATED },
   max: { none: STATIC_MAX, rotate: STATIC_MAX },
 };
-
-/** Narrower inputs of o and down: finer steps, about four times as much to repair. */
-function withMoreRepair(recipe: Recipe): Recipe {
-  const narrow = (linear: LinearRecipe | null, share: number): LinearRecipe | null =>
-    linear && { ...linear, input: { ...linear.input, share } };
-  return {
-    ...recipe,
-    o: { ...recipe.o, w8a8s: narrow(recipe.o.w8a8s, 0.985) },
-    down: { ...recipe.down, w8a8s: narrow(recipe.down.w8a8s, 0.98) },
-  };
-}
 
 /** Precision of every kind of linear, and the rules of their ranges. */
 export interface Setting {
@@ -124,6 +116,6 @@ export function settingsOf(
       recipe: rules,
     }));
   if (precision !== null) return given(precision);
-  const repaired = method === 'recipe' ? [recipe, withMoreRepair(recipe)] : [recipe];
+  const repaired = others.length > 0 ? [recipe, { ...recipe, o: RECIPE.o, down: RECIPE.down }] : [recipe];
   return [...given(ALL_8), ...repaired.map((rules) => ({ precision: REPAIRED_8, recipe: rules })), { precision: ALL_16, recipe }];
 }
