@@ -15,6 +15,9 @@ import { makeTiny, type TinyModelFiles, writeTinyFile } from './tiny.js';
 
 const shim = join(repository, 'build/tests/native/libfault_shim.so');
 
+/** Bytes of the text that must not need more memory; 5000000 takes half a minute. */
+const LARGE = Number(process.env.LUTRA_TEXT_BYTES || 1_000_000);
+
 /** Words that the tiny tokenizer knows, and some that it spells. */
 function text(seed: number, bytes: number): string {
   const random = new Random(seed);
@@ -26,6 +29,15 @@ function text(seed: number, bytes: number): string {
     length += word.length;
   }
   return parts.join('').slice(0, bytes);
+}
+
+/** The same as what people say to each other, which takes fewer tokens. */
+function chats(seed: number, bytes: number): string {
+  const words = text(seed, bytes).split(/\s/);
+  return words
+    .map((word) => `<|im_start|> ${word}<|im_end|>`)
+    .join('\n')
+    .slice(0, bytes);
 }
 
 let root: string;
@@ -124,6 +136,23 @@ describe('lutra calibrate', () => {
       expect(readdirSync(root).filter((name) => /checkpoint|part/.test(name))).toEqual([]);
       rmSync(file);
     }
+  });
+
+  it('needs the same memory for 50 kB and for twenty times as much', async () => {
+    const [small, large] = [join(root, 'small.txt'), join(root, 'large.txt')];
+    writeFileSync(small, chats(4, 50_000));
+    writeFileSync(large, chats(4, LARGE));
+    const peak = async (path: string) => {
+      const { peakRssBytes, tokens } = await lutraJson<Calibrated>(['calibrate', model.directory, '-o', output(), '--text', path]);
+      return { peakRssBytes, tokens };
+    };
+    const [few, many] = [await peak(small), await peak(large)];
+    const ratio = many.peakRssBytes / few.peakRssBytes;
+    console.log(
+      `peak of ${few.tokens} tokens ${few.peakRssBytes / 1e6} MB, of ${many.tokens} ${many.peakRssBytes / 1e6} MB: ${ratio.toFixed(3)} ×`,
+    );
+    expect(many.tokens).toBeGreaterThan(15 * few.tokens);
+    expect(ratio).toBeLessThanOrEqual(1.05);
   });
 });
 
