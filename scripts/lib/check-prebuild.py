@@ -64,7 +64,7 @@ def check(target: str, file: str) -> tuple[list[str], str]:
         broken.append(f"needs glibc above {'.'.join(map(str, GLIBC))}: {', '.join(late)}")
     foreign = sorted(name for name in imported if name.startswith(("_Z", "__cxa_throw", "__gxx_", "_Unwind_")))
     if foreign:
-        broken.append(f"takes its C++ library from the system: {', '.join(foreign[:5])}")
+        broken.append(f"expects C++ of others, its own or that of the system: {', '.join(foreign[:5])}")
 
     aligned = [int(value, 16) for value in re.findall(r"^\s+LOAD\s.*\s(0x[0-9a-f]+)$", readelf("-l", file), re.MULTILINE)]
     if not aligned or any(value % PAGE[machine] for value in aligned):

@@ -52,7 +52,7 @@ describe('scripts/lib/check-prebuild.py', () => {
     expect(stderr).toMatch(/is not for AArch64$/m);
     expect(stderr).toMatch(/needs glibc above 2\.28: .*@GLIBC_2\.\d+/);
     expect(stderr).toMatch(/needs .*libstdc\+\+\.so\.6.*: only .*libc\.so\.6/);
-    expect(stderr).toMatch(/takes its C\+\+ library from the system: /);
+    expect(stderr).toMatch(/expects C\+\+ of others, its own or that of the system: /);
     expect(stderr).toMatch(/segments aligned to 4096 bytes|segments aligned to \[4096\] bytes/);
   });
 });
