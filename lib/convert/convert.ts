@@ -81,18 +81,30 @@ export interface ConvertOptions {
   onProgress?: (progress: ConvertProgress) => void;
 }
 
-interface Context {
+/** What is decided before anything large is read. */
+interface Known {
   options: ConvertOptions;
   source: ModelSource;
-  /** Of the source's weights. */
-  sha256: string;
-  directory: string;
   /** null: CPU weights only. */
   npu: NpuChoice | null;
   /** null: the NPU's residual stream stays in the basis of the model. */
   rotation: Rotation | null;
   /** With the types that are stored. */
   tensors: CpuTensor[];
+}
+
+interface CalibrationText {
+  bytes: Buffer;
+  text: string;
+  name: string;
+}
+
+interface Context extends Known {
+  /** null: nothing is calibrated. */
+  text: CalibrationText | null;
+  /** Of the source's weights. */
+  sha256: string;
+  directory: string;
 }
 
 /** What the NPU's linears are: of these precisions, or what reaches a goal. */
@@ -148,7 +160,7 @@ async function writeCpuWeights(
   }
 }
 
-async function readText(path: string | undefined): Promise<{ bytes: Buffer; text: string; name: string }> {
+async function readText(path: string | undefined): Promise<CalibrationText> {
   if (path === undefined) {
     throw new LutraError(
       'LUTRA_INVALID_ARGUMENT',
@@ -169,13 +181,13 @@ interface CalibratedModel extends Chosen {
 }
 
 /** Settings that are calibrated: one where the precision leaves nothing open. */
-function settings({ npu, rotation, options }: Context): readonly Setting[] {
+function settings({ npu, rotation, options }: Known): readonly Setting[] {
   if (npu === null) return [];
   return settingsOf(options.method ?? 'recipe', rotation ? 'rotate' : 'none', 'precision' in npu ? npu.precision : null);
 }
 
 /** What calibration has to find: ranges, second moments. */
-function askedOfText(context: Context): { ranges: boolean; moments: boolean } {
+function askedOfText(context: Known): { ranges: boolean; moments: boolean } {
   const { calibrationText } = context.options;
   return {
     ranges: settings(context).some(({ precision }) => Object.values(precision).some((name) => name !== 'w8f16')),
@@ -188,7 +200,7 @@ async function calibrated(context: Context, spec: ModelSpec, weights: string): P
   const { options, rotation } = context;
   const wanted = settings(context);
   const { ranges, moments } = askedOfText(context);
-  const text = ranges || moments ? await readText(options.calibrationText) : null;
+  const { text } = context;
   const { tokenizer } = context.source;
   const tokens = text ? new Tokenizer(tokenizer.tokenizer, tokenizer.config).encode(text.text, { add_special_tokens: false }).ids : [];
   const windows = textWindows(tokens, options, spec.arch.maxContext, wanted.length > 1);
@@ -363,13 +375,11 @@ async function writeModel(context: Context): Promise<ModelSpec> {
 }
 
 /** The same for conversions whose files would be the same. */
-async function keyOf({ options, source, sha256: weights, npu, rotation, tensors }: Omit<Context, 'directory'>): Promise<string> {
-  const { method, calibrationText, calibrationWindows, calibrationWindowTokens, chunk, threads } = options;
-  // A text that cannot be read is refused where it is needed.
-  const text = calibrationText === undefined ? null : await readBytes(calibrationText, MAX_TEXT_BYTES).then(sha256, () => null);
+function keyOf({ options, source, sha256: weights, npu, rotation, tensors, text }: Omit<Context, 'directory'>): string {
+  const { method, calibrationWindows, calibrationWindowTokens, chunk, threads } = options;
   const facts = [
     ...[MODEL_FORMAT, weights, source.arch, source.tokenizer, tensorTable(tensors), npu, rotation !== null],
-    ...[method, text, calibrationWindows, calibrationWindowTokens, chunk, threads],
+    ...[method, text && sha256(text.bytes), calibrationWindows, calibrationWindowTokens, chunk, threads],
   ];
   return sha256(Buffer.from(JSON.stringify(facts))).slice(0, 16);
 }
@@ -431,10 +441,13 @@ export async function convertModel(options: ConvertOptions): Promise<ModelSpec> 
     const tensors = requantised(source.tensors, options.cpuWeights ?? null, options.lmHead ?? null);
     const rotation = npu && transformOf(options, source) === 'rotate' ? rotationOf(source.arch.hidden) : null;
     await OutputDirectory.check(options.output);
-    const known = { options, source, sha256: await hashSource({ options, source }), npu, rotation, tensors };
-    const output = await OutputDirectory.create(options.output, await keyOf(known));
+    const known: Known = { options, source, npu, rotation, tensors };
+    const { ranges, moments } = askedOfText(known);
+    const text = ranges || moments ? await readText(options.calibrationText) : null;
+    const read = { ...known, text, sha256: await hashSource({ options, source }) };
+    const output = await OutputDirectory.create(options.output, keyOf(read));
     try {
-      const spec = await writeModel({ ...known, directory: output.path });
+      const spec = await writeModel({ ...read, directory: output.path });
       await output.commit();
       return spec;
     } catch (error) {
