@@ -51,7 +51,7 @@ const options: BadCase[] = [
   option('a context of infinity', 'Infinity', { contextSize: Number.POSITIVE_INFINITY }),
   option('a context larger than the model', '1000000', { contextSize: 1_000_000 }),
   option('a context of 2^53', '9007199254740992', { contextSize: 2 ** 53 }),
-  option('weights of repairs in flash', "'all' or 'disk' or 'hot'", { shadowResidency: 'flash' }),
+  option('weights of repairs in flash', "'all' or 'hot' or 'disk'", { shadowResidency: 'flash' }),
   option('a KV cache in 4 bits', "'f16' or 'f32' or 'int8'", { kv: 'int4' }),
   option('a KV cache named as an inherited property', 'kv', { kv: 'toString' }),
   option('eager as a text', "'yes'", { eager: 'yes' }),
