@@ -1,12 +1,11 @@
 /** `lutra device-test`: a report of what a device can do, here or over adb or ssh. */
-import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pageOf } from '../device/page.js';
 import { type DeviceReport, PART_NAMES, type PartName, verdictOf } from '../device/report.js';
 import { testHere } from '../device/test-here.js';
 import { testRemote } from '../device/test-remote.js';
 import { adb, ssh, type Transport } from '../device/transport.js';
-import { LutraError } from '../graph/errors.js';
+import { prepareFile, writeFileWhole } from '../files/write.js';
 import { defaultContextDirectory } from '../qnn/context-cache.js';
 import { type Arguments, type Command, UsageError } from './args.js';
 import { modelFlags, optional } from './model-flags.js';
@@ -39,13 +38,9 @@ export const deviceTestCommand: Command = {
 
 const isPart = (name: string): name is PartName => PART_NAMES.some((part) => part === name);
 
-function write(file: string, report: DeviceReport): void {
-  try {
-    writeFileSync(file, `${JSON.stringify(report, null, 1)}\n`);
-    writeFileSync(file.replace(/(\.json)?$/, '.html'), pageOf(report));
-  } catch (error) {
-    throw new LutraError('LUTRA_IO', `${file} cannot be written: ${String(error)}`, 'Name another file with --output.', { cause: error });
-  }
+async function write(file: string, report: DeviceReport): Promise<void> {
+  await writeFileWhole(file, [Buffer.from(`${JSON.stringify(report, null, 1)}\n`)]);
+  await writeFileWhole(file.replace(/(\.json)?$/, '.html'), [Buffer.from(pageOf(report))]);
 }
 
 /** Flags that the run on the device gets as they are. */
@@ -69,13 +64,13 @@ async function runRemote(args: Arguments, transport: Transport, file: string): P
     ...optional('pushNode', args.string('push-node')),
     ...optional('runtime', args.string('runtime')),
   });
-  if (report) conclude(args, report, file);
+  if (report) await conclude(args, report, file);
   if (error) throw error;
 }
 
 /** Writes and prints a report, and sets the exit code. */
-function conclude(args: Arguments, report: DeviceReport, file: string): void {
-  write(file, report);
+async function conclude(args: Arguments, report: DeviceReport, file: string): Promise<void> {
+  await write(file, report);
   if (args.flag('json')) printJson(report);
   else
     for (const [name, part] of Object.entries(report.parts))
@@ -91,6 +86,7 @@ async function run(args: Arguments): Promise<void> {
     return name;
   });
   const file = resolve(args.string('output') ?? 'device-report.json');
+  await prepareFile(file);
   if (transport) return runRemote(args, transport, file);
   const cache = args.string('cache');
   const bar = new ProgressBar();
@@ -101,12 +97,12 @@ async function run(args: Arguments): Promise<void> {
     ...optional('soc', args.integer('soc')),
     ...optional('sample', args.integer('sample', 1)),
     ...optional('runs', args.integer('runs', 1)),
-    onPart: (name, sofar) => {
+    onPart: async (name, sofar) => {
       // A device that is lost midway leaves what was known.
-      write(file, sofar);
+      await write(file, sofar);
       bar.update(name, PART_NAMES.indexOf(name) + 1, PART_NAMES.length);
     },
   });
   bar.clear();
-  conclude(args, report, file);
+  await conclude(args, report, file);
 }

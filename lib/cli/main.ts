@@ -1,15 +1,10 @@
 #!/usr/bin/env node
 /** The `lutra` command. */
-import { readFileSync } from 'node:fs';
+import { packageVersion } from '../files/package.js';
 import { nearest } from '../runtime/options.js';
 import { type Command, helpOf, parseCommandLine, UsageError } from './args.js';
 import { commands } from './commands.js';
 import { describeError, errorObject, exitCodeOf, note, print, printJson } from './output.js';
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 function overview(): string {
   const width = Math.max(...commands.map(({ name }) => name.length));
@@ -43,7 +38,7 @@ function select(argv: readonly string[]): { command: Command; rest: string[] } {
 async function main(argv: readonly string[]): Promise<void> {
   if (argv.length === 0) throw new UsageError(overview());
   if (argv[0] === '--help' || argv[0] === '-h' || argv[0] === 'help') return print(overview());
-  if (argv[0] === '--version') return print(version());
+  if (argv[0] === '--version') return print(packageVersion());
   const { command, rest } = select(argv);
   if (rest.includes('--help') || rest.includes('-h')) return print(helpOf(command));
   await command.run(parseCommandLine(command, rest));

@@ -1,9 +1,7 @@
 /** A device report as one page without scripts or external files. */
+import { asText } from '../calibrate/page/svg.js';
 import type { Readings } from './readings.js';
 import type { DeviceReport, Part } from './report.js';
-
-const escaped = (text: string): string =>
-  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 
 const STYLE = `:root{color-scheme:light dark;--line:#8884;--good:#1a7f37;--bad:#cf222e}
 @media(prefers-color-scheme:dark){:root{--good:#3fb950;--bad:#f85149}}
@@ -17,24 +15,24 @@ const cell = (value: Cell): string =>
   typeof value === 'number'
     ? `<td class="n">${value}</td>`
     : typeof value === 'string'
-      ? `<td>${escaped(value)}</td>`
+      ? `<td>${asText(value)}</td>`
       : `<td>${value.html}</td>`;
 
 function table(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
   const body = rows.map((row) => `<tr>${row.map(cell).join('')}</tr>`).join('\n');
-  return `<table><thead><tr>${head.map((name) => `<th scope="col">${escaped(name)}</th>`).join('')}</tr></thead><tbody>\n${body}</tbody></table>`;
+  return `<table><thead><tr>${head.map((name) => `<th scope="col">${asText(name)}</th>`).join('')}</tr></thead><tbody>\n${body}</tbody></table>`;
 }
 
 const mark = (good: boolean, text: string): Cell => ({
-  html: `<span class="${good ? 'good' : 'bad'}">${good ? '✓' : '✗'} ${escaped(text)}</span>`,
+  html: `<span class="${good ? 'good' : 'bad'}">${good ? '✓' : '✗'} ${asText(text)}</span>`,
 });
 
 function section<T>(title: string, part: Part<T>, show: (result: T) => string): string {
   switch (part.state) {
     case 'skipped':
-      return `<h2>${title}</h2><p>Left out: ${escaped(part.why)}.</p>`;
+      return `<h2>${title}</h2><p>Left out: ${asText(part.why)}.</p>`;
     case 'failed':
-      return `<h2>${title}</h2><p class="bad">✗ ${escaped(part.error.message)} [${escaped(part.error.code)}]</p><p>${escaped(part.error.remedy)}</p>`;
+      return `<h2>${title}</h2><p class="bad">✗ ${asText(part.error.message)} [${asText(part.error.code)}]</p><p>${asText(part.error.remedy)}</p>`;
     case 'done':
       return `<h2>${title} <small>${part.seconds.toFixed(1)} s</small></h2>${show(part.result)}`;
   }
@@ -70,11 +68,11 @@ export function pageOf({ at, lutra, model, parts }: DeviceReport): string {
     }),
     section('Conformance', parts.conformance, ({ library, cases, asExpected, exceptions, unexpected }) => {
       const rows = unexpected.map(({ name, verdict, message }): Cell[] => [mark(false, name), verdict, message.split('\n')[0] ?? '']);
-      return `<p>${escaped(library)}: ${asExpected} of ${cases} as expected, ${exceptions} known exceptions.</p>${rows.length > 0 ? table(['case', 'verdict', 'what'], rows) : ''}`;
+      return `<p>${asText(library)}: ${asExpected} of ${cases} as expected, ${exceptions} known exceptions.</p>${rows.length > 0 ? table(['case', 'verdict', 'what'], rows) : ''}`;
     }),
     section('Tokens', parts.tokens, ({ npu, prompts, agreement }) => {
       const rows = prompts.map(({ tokens, agree }, i): Cell[] => [i + 1, mark(agree === tokens, `${agree} of ${tokens}`)]);
-      return `<p>${escaped(npu)}: ${agreement === 1 ? 'the same greedy tokens as the host NPU' : `${(100 * agreement).toFixed(0)} % of the greedy tokens of the host NPU, until they part`}.</p>${table(['prompt', 'equal from the start'], rows)}`;
+      return `<p>${asText(npu)}: ${agreement === 1 ? 'the same greedy tokens as the host NPU' : `${(100 * agreement).toFixed(0)} % of the greedy tokens of the host NPU, until they part`}.</p>${table(['prompt', 'equal from the start'], rows)}`;
     }),
     section('Speed', parts.speed, ({ npu, promptTokens, decodeTokens, rows, drift }) => {
       const cells = rows.map(({ power, prefill, decode, runs, before, after }): Cell[] => [
@@ -85,7 +83,7 @@ export function pageOf({ at, lutra, model, parts }: DeviceReport): string {
         readings(before),
         readings(after),
       ]);
-      return `<p>${escaped(npu)}; ${promptTokens} tokens of prompt, ${decodeTokens} of answer, medians in tokens/s. The first row measured again at the end: prefill ${drift.prefill.toFixed(2)} ×, decode ${drift.decode.toFixed(2)} ×.</p>${table(['power', 'prefill', 'decode', 'runs', 'before', 'after'], cells)}`;
+      return `<p>${asText(npu)}; ${promptTokens} tokens of prompt, ${decodeTokens} of answer, medians in tokens/s. The first row measured again at the end: prefill ${drift.prefill.toFixed(2)} ×, decode ${drift.decode.toFixed(2)} ×.</p>${table(['power', 'prefill', 'decode', 'runs', 'before', 'after'], cells)}`;
     }),
     section('Precisions', parts.precisions, (costs) =>
       table(
@@ -95,7 +93,7 @@ export function pageOf({ at, lutra, model, parts }: DeviceReport): string {
     ),
   ];
   const title = `lutra ${lutra} on a device`;
-  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${escaped(title)}</title><style>${STYLE}</style></head><body><h1>${escaped(title)}</h1><p>${escaped(at)}, ${escaped(model)}</p>
+  return `<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${asText(title)}</title><style>${STYLE}</style></head><body><h1>${asText(title)}</h1><p>${asText(at)}, ${asText(model)}</p>
 ${sections.join('\n')}
 </body></html>
 `;

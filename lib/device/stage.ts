@@ -4,6 +4,8 @@ import { cp, mkdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeError } from '../files/write.js';
+import { LutraError } from '../graph/errors.js';
 
 const packageRoot = fileURLToPath(new URL('../../', import.meta.url));
 /** What of the package is needed to run it; the native part is one of the last two. */
@@ -13,7 +15,8 @@ const PARTS = ['package.json', 'dist', 'lib/qnn/matrix', 'prebuilds', 'build/Rel
 function packageFolder(name: string, from: string): string {
   const paths = createRequire(join(from, 'package.json')).resolve.paths(name) ?? [];
   const found = paths.map((path) => join(path, name)).find((folder) => existsSync(join(folder, 'package.json')));
-  if (found === undefined) throw new Error(`${name} is not installed`);
+  if (found === undefined)
+    throw new LutraError('LUTRA_NOT_FOUND', `The package ${name}, which lutra needs, is not installed.`, 'Run npm install.');
   return found;
 }
 
@@ -31,8 +34,16 @@ async function dependenciesOf(folder: string, found: Map<string, string> = new M
   return found;
 }
 
-/** Copies all of it below `target`, which is made. Throws errors of the file system. */
+/** Copies all of it below `target`, which is made. Throws LUTRA_IO, LUTRA_NOT_FOUND. */
 export async function stagePackage(target: string): Promise<void> {
+  try {
+    await copyPackage(target);
+  } catch (error) {
+    throw writeError(target, error);
+  }
+}
+
+async function copyPackage(target: string): Promise<void> {
   await mkdir(target, { recursive: true });
   for (const part of PARTS) {
     const from = join(packageRoot, part);

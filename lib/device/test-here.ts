@@ -1,6 +1,6 @@
 /** `lutra device-test --here`: everything that is worth knowing of a device, part by part, into one report. */
-import { readFileSync } from 'node:fs';
 import { examine, realSurroundings } from '../doctor/index.js';
+import { packageVersion } from '../files/package.js';
 import { LutraError } from '../graph/errors.js';
 import { type LoadOptions, loadModel } from '../runtime/model.js';
 import { checkConformance, checkKernels, checkTokens } from './checks.js';
@@ -21,16 +21,11 @@ export interface DeviceTestOptions {
   skip?: readonly PartName[];
   signal?: AbortSignal;
   /** After each part, with the report as it is then. */
-  onPart?: (name: PartName, report: DeviceReport) => void;
+  onPart?: (name: PartName, report: DeviceReport) => Promise<void> | void;
 }
 
 const DEFAULT_RUNS = 5;
 const CONTEXT = 1024;
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
 
 async function part<T>(work: () => Promise<T> | T): Promise<Part<T>> {
   const started = performance.now();
@@ -53,7 +48,7 @@ export async function testHere(directory: string, options: DeviceTestOptions): P
   const report: DeviceReport = {
     version: 1,
     at: new Date().toISOString(),
-    lutra: version(),
+    lutra: packageVersion(),
     model: directory,
     parts: {
       doctor: NOT_REACHED,
@@ -68,7 +63,7 @@ export async function testHere(directory: string, options: DeviceTestOptions): P
   const run = async <T>(name: PartName, keep: (done: Part<T>) => void, work: () => Promise<T> | T): Promise<void> => {
     if (signal?.aborted) return;
     keep(skip.includes(name) ? { state: 'skipped', why: 'not asked for' } : await part(work));
-    options.onPart?.(name, report);
+    await options.onPart?.(name, report);
   };
   const target = { ...(library === undefined ? {} : { library }), ...(soc === undefined ? {} : { soc }) };
   await run(

@@ -108,10 +108,19 @@ function checkStamp(file: RuntimeFile, backend: RuntimeFile): Finding[] {
   ];
 }
 
+/** Empty for what is no folder, or may not be read. */
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
 /** Other architectures whose file lies in the folders that were searched. */
 function othersOf({ looked, name }: RuntimeFile): string[] {
   const pattern = new RegExp(`^${name.replace(/V\d+/, 'V(\\d+)')}$`);
-  const there = looked.filter((folder) => existsSync(folder)).flatMap((folder) => readdirSync(folder));
+  const there = looked.flatMap(namesIn);
   return [...new Set(there.flatMap((one) => one.match(pattern)?.[1] ?? []))].map((arch) => `v${arch}`);
 }
 
@@ -218,7 +227,8 @@ function checkLoaderPath({ env }: Surroundings, files: readonly RuntimeFile[], b
   for (const { name, role } of files) {
     if (role === 'fastrpc' || role === 'skel') continue;
     const stray = folders.map((folder) => join(folder, name)).find((path) => dirname(path) !== beside && existsSync(path));
-    if (stray && backend.stamp !== null && stampOf(stray) !== backend.stamp)
+    const stamp = stray === undefined ? null : stampOf(stray);
+    if (stamp !== null && backend.stamp !== null && stamp !== backend.stamp)
       return [
         warning(
           'stray-library',

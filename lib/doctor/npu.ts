@@ -1,9 +1,7 @@
 /** What a QNN library and FastRPC do when they are called: in child processes, which may crash or hang in this one's place. */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { LutraError } from '../graph/errors.js';
 import type { BackendInfo } from '../native/addon.js';
-import { QnnChild } from '../qnn/child-process.js';
+import { programBeside, QnnChild } from '../qnn/child-process.js';
 import { type Finding as Fault, selfTest } from '../qnn/health/self-test.js';
 import type { Finding } from './finding.js';
 import { isReply, type PlatformDevice, type Reply, type Request } from './protocol.js';
@@ -29,14 +27,8 @@ export interface RpcFacts {
 const START_MS = 30_000;
 const OTHER_RELEASE = 'Try another release of the runtime, and report the crash to Qualcomm; the host NPU computes meanwhile.';
 
-/** Beside this module, or where the build puts it when this module runs as source. */
-function program(): URL {
-  const beside = new URL('./child.js', import.meta.url);
-  return existsSync(fileURLToPath(beside)) ? beside : new URL('../../dist/doctor/child.js', import.meta.url);
-}
-
 async function ask(request: Request, what: string, milliseconds: number): Promise<Exclude<Reply, { failed: unknown }> | Finding> {
-  const child = new QnnChild<Request, Reply>(program(), isReply);
+  const child = new QnnChild<Request, Reply>(programBeside(import.meta.url, './child.js'), isReply);
   let reply: Reply | undefined;
   const end = await child.ask(request, START_MS + milliseconds, (said) => {
     reply = said;

@@ -25,9 +25,14 @@ const STAMP = /(?<!\d)2[0-9](?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[
 const WINDOW_BYTES = 4 << 20;
 const OVERLAP_BYTES = 64;
 
-/** Searched in pieces: such a library has up to 100 MB. */
+/** Searched in pieces: such a library has up to 100 MB. Null for what cannot be read, too. */
 export function stampOf(path: string): string | null {
-  const descriptor = openSync(path, 'r');
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, 'r');
+  } catch {
+    return null;
+  }
   try {
     const window = Buffer.alloc(WINDOW_BYTES + OVERLAP_BYTES);
     for (let at = 0; ; at += WINDOW_BYTES) {
@@ -38,6 +43,8 @@ export function stampOf(path: string): string | null {
       if (found) return found;
       if (length < window.length) return null;
     }
+  } catch {
+    return null; // a folder, or a disk that fails
   } finally {
     closeSync(descriptor);
   }

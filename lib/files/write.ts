@@ -7,7 +7,7 @@ import { makeDirectory } from './make.js';
 import { checkPath } from './read.js';
 
 /** A failure to write as a LutraError. */
-function writeError(path: string, error: unknown): unknown {
+export function writeError(path: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (error instanceof LutraError || !(error instanceof Error) || typeof code !== 'string') return error;
   const remedy = code === 'ENOSPC' ? `Free some space on the disk of ${dirname(path)}.` : '';

@@ -1,11 +1,18 @@
 /** A child process in which a QNN library may crash or hang. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 /** How a child stopped being of use; it is dead when this is known. `how`: "SIGSEGV", "exit code 70: the last line it wrote". */
 export type Ending = { kind: 'crashed'; how: string } | { kind: 'hung'; milliseconds: number };
 
 const KEPT_STDERR = 2000;
+
+/** The program `name` beside the module `from`, or where the build puts it when that runs as source. */
+export function programBeside(from: string, name: string): URL {
+  const beside = new URL(name, from);
+  return existsSync(fileURLToPath(beside)) ? beside : new URL(beside.href.replace(/\/lib\/(?!.*\/lib\/)/, '/dist/'));
+}
 
 export class QnnChild<Request extends object, Reply> {
   readonly #process: ChildProcess;

@@ -1,9 +1,9 @@
 /** Compiles the NPU's graphs of a model ahead of time, on a PC, for the SoCs of phones. */
-import { open, rename, rm, writeFile } from 'node:fs/promises';
+import { open, rename, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { sha256 } from '../files/digest.js';
-import { makeDirectory } from '../files/make.js';
 import { sealJson } from '../files/sealed.js';
+import { prepareFile, writeError, writeFileWhole } from '../files/write.js';
 import { LutraError, segmentsIdentity } from '../graph/index.js';
 import { type BinaryInfo, Library } from '../qnn/api/index.js';
 import { contextFile } from '../qnn/context-cache.js';
@@ -146,9 +146,11 @@ async function compileOne(directory: string, soc: number, output: string, option
   try {
     const { image, record } = await compileInto(directory, soc, scratch, options);
     // A record that does not fit its image is not used, so that no moment between the two is dangerous.
-    await rename(image, join(output, record.file));
-    await writeFile(join(scratch, recordName(soc)), sealJson(record), { flush: true });
-    await rename(join(scratch, recordName(soc)), join(output, recordName(soc)));
+    const target = join(output, record.file);
+    await rename(image, target).catch((error: unknown) => {
+      throw writeError(target, error);
+    });
+    await writeFileWhole(join(output, recordName(soc)), [sealJson(record)]);
     return record;
   } finally {
     await rm(scratch, { recursive: true, force: true });
@@ -164,13 +166,7 @@ export async function compileModel(directory: string, options: CompileOptions): 
   const { socs, signal, onProgress } = options;
   const output = options.output === undefined ? join(resolve(directory), COMPILED_FOLDER) : resolve(options.output);
   await openModelDirectory(directory);
-  try {
-    await makeDirectory(output);
-  } catch (error) {
-    throw new LutraError('LUTRA_IO', `The folder ${output} cannot be made: ${String(error)}`, 'Name a folder that can be written.', {
-      cause: error,
-    });
-  }
+  for (const soc of socs) await prepareFile(join(output, recordName(soc)));
   const records: CompiledRecord[] = [];
   for (const soc of socs) {
     if (signal?.aborted) throw new LutraError('LUTRA_ABORTED', `Aborted after ${records.length} of ${socs.length} SoCs.`);

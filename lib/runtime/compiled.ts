@@ -89,8 +89,13 @@ async function readRecord(path: string): Promise<CompiledRecord | string> {
   }
   const seal = sealOf(bytes);
   if (seal === 'absent' || seal.stored !== seal.found) return 'was changed after it was written';
-  const value: unknown = JSON.parse(bytes.toString('utf8'));
-  return isRecord(value) ? value : `is not of version ${COMPILED_VERSION}`;
+  try {
+    const value: unknown = JSON.parse(bytes.toString('utf8'));
+    if (isRecord(value)) return value;
+  } catch {
+    // A seal over what is no JSON is none of lutra's.
+  }
+  return `is not of version ${COMPILED_VERSION}`;
 }
 
 /** The first field in which a record is not what is wanted. */

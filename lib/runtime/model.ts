@@ -277,7 +277,8 @@ export class Model {
   async #tryEngine(): Promise<NativeEngine> {
     const { addon, directory, npu, options } = this.#parts;
     await npu.admit();
-    this.#compiled = await this.#chooseCompiled();
+    // A binary that fits is read whole once; a later change of it is seen by its own checksum.
+    if (this.#compiled.kind !== 'use' || npu.npu.kind !== 'library') this.#compiled = await this.#chooseCompiled();
     const key = this.#contextKey();
     const engine = await addon.openEngine(await this.#engineOptions(key));
     if (key === undefined || options.eager) return engine;

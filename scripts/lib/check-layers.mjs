@@ -37,7 +37,7 @@ const libLayers = {
   doctor: ['files', 'graph', 'native', 'qnn'],
   runtime: ['files', 'graph', 'models', 'native', 'qnn'],
   server: ['graph', 'native', 'runtime'],
-  device: ['bench', 'doctor', 'graph', 'kernels', 'native', 'qnn', 'runtime'],
+  device: ['bench', 'calibrate/page/svg.js', 'doctor', 'files', 'graph', 'kernels', 'native', 'qnn', 'runtime'],
   cli: ['bench', 'files', 'graph', 'models', 'calibrate', 'convert', 'device', 'doctor', 'native', 'qnn', 'kernels', 'runtime', 'server'],
 };
 

@@ -328,6 +328,17 @@ describe('faults', () => {
   });
 });
 
+describe('odd paths', () => {
+  it('files among folders, folders among files', async () => {
+    const one = phone();
+    one.runtime('libQnnHtpV75Stub.so', null);
+    one.write('libraries/libQnnHtpV75Stub.so/x', '');
+    one.env({ LD_LIBRARY_PATH: `${one.write('file', '')}:${join(one.root, 'libraries')}:${join(one.root, 'nowhere')}` });
+    const { findings } = await look(one);
+    expect(findings.map(({ id }) => id)).toEqual(['stub-damaged']);
+  });
+});
+
 describe('machines with nothing wrong', () => {
   it('a phone', async () => {
     const one = phone();

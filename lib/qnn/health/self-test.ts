@@ -1,9 +1,7 @@
 /** Whether a QNN library can be used at all: golden graphs in a child process, which may crash or hang in this one's place. */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { LutraError } from '../../graph/errors.js';
 import type { BackendInfo } from '../../native/addon.js';
-import { type Ending, QnnChild } from '../child-process.js';
+import { type Ending, programBeside, QnnChild } from '../child-process.js';
 import { isReply, type Reply, type Request } from './protocol.js';
 
 /** What a library did that forbids its use. */
@@ -19,12 +17,6 @@ const START_MS = 60_000;
 /** The golden graphs are small: an hour's patience for a large model's graph is not needed here. */
 const MOST_PATIENCE_MS = 60_000;
 
-/** Beside this module, or where the build puts it when this module runs as source. */
-function program(): URL {
-  const beside = new URL('./child.js', import.meta.url);
-  return existsSync(fileURLToPath(beside)) ? beside : new URL('../../../dist/qnn/health/child.js', import.meta.url);
-}
-
 function findingOf(end: Ending, doing: string): Finding {
   switch (end.kind) {
     case 'crashed':
@@ -39,7 +31,7 @@ function findingOf(end: Ending, doing: string): Finding {
  * an execution; other calls may take ten times as long. `onStep`: is told what is done next.
  */
 export async function selfTest(library: Request, npuTimeoutMs: number, onStep?: (step: string) => void): Promise<BackendInfo | Finding> {
-  const child = new QnnChild<Request, Reply>(program(), isReply);
+  const child = new QnnChild<Request, Reply>(programBeside(import.meta.url, './child.js'), isReply);
   const patience = Math.min(10 * npuTimeoutMs, MOST_PATIENCE_MS);
   let doing: string | undefined;
   let last: Reply | undefined;
